@@ -1,0 +1,1 @@
+"""Who is there: nodes, their roles and addresses."""

@@ -1,0 +1,49 @@
+"""What the system asks of service discovery."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from mishards.core.ids import NodeId
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A node as others see it.
+
+    Attributes:
+        roles: of `proxy`, `writer`, `reader`.
+        address: of the internal protocol: `tcp://host:port`, `unix:///path` or `mem://name`.
+        leads: ids of the logs it leads.
+        ready: serving; a draining or starting node is not.
+        edge: address of the Milvus API where the node is a proxy.
+    """
+
+    id: NodeId
+    roles: tuple[str, ...]
+    address: str
+    leads: tuple[int, ...] = ()
+    ready: bool = True
+    edge: str = ""
+    pid: int = 0
+    host: str = ""
+
+
+class Registry(Protocol):
+    """Membership of a cluster. All coroutines: from the loop's thread.
+
+    A registry that cannot be reached raises `Unavailable`; callers keep their last view.
+    """
+
+    async def announce(self, node: NodeInfo) -> None:
+        """Add or renew a node; call it at least every `heartbeat_s`. Idempotent."""
+
+    async def withdraw(self, node_id: NodeId) -> None:
+        """Remove a node at once; succeeds when it is absent."""
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        """All live nodes, by id."""
+
+    async def close(self) -> None:
+        """Let go of connections and threads; announced nodes expire by themselves."""

@@ -1,0 +1,1 @@
+"""Vector indexes: one file per family, all on Faiss."""

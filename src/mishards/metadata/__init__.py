@@ -1,0 +1,1 @@
+"""What exists: databases, collections, partitions, indexes, segments, checkpoints, epochs."""

@@ -1,0 +1,434 @@
+"""The messages between roles: frozen structs, encoded as MessagePack with a tag.
+
+Arrays travel as raw little-endian bytes; rows as Arrow IPC. A reader of a message may hold
+`memoryview`s of the frame it came in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mishards.core.ids import (
+    CollectionId,
+    EntrySeq,
+    LogId,
+    MetadataVersion,
+    PartitionId,
+    SegmentId,
+    Timestamp,
+)
+from mishards.core.schema import CollectionSchema
+from mishards.metadata.protocol import Changes
+
+if TYPE_CHECKING:
+    Raw = bytes | memoryview
+else:
+    Raw = memoryview  # any buffer is encoded; a view of the frame is decoded
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request or an answer."""
+
+
+# --- writes: proxy to writer -------------------------------------------------------------------
+
+
+class Write(_Message, frozen=True, kw_only=True, tag="write"):
+    """One mutation. `rows` is an insert, `keys` a delete, both together an upsert.
+
+    Attributes:
+        token: 16 bytes, the same in every retry.
+        rows: Arrow IPC of one record batch, see `core.columns`.
+        keys: Arrow IPC of one record batch with the primary key column.
+        partition: where rows go; where keys are deleted, 0 meaning everywhere.
+    """
+
+    token: bytes
+    collection: CollectionId
+    partition: PartitionId = PartitionId(0)
+    rows: Raw = b""
+    row_count: int = 0
+    keys: Raw = b""
+    key_count: int = 0
+
+
+class Written(_Message, frozen=True, kw_only=True, tag="written"):
+    """The mutation is durable.
+
+    Attributes:
+        auto_id_start: first of the primary keys given to the rows, where the schema has auto ids.
+    """
+
+    timestamp: Timestamp
+    seq: EntrySeq
+    auto_id_start: int | None = None
+
+
+class NewestTimestamp(_Message, frozen=True, kw_only=True, tag="newest"):
+    """Ask the leader for the timestamp of the newest acknowledged mutation of the log."""
+
+    log: LogId = LogId(0)
+
+
+class AllocateTimestamp(_Message, frozen=True, kw_only=True, tag="allocate"):
+    """Ask the leader for a fresh timestamp."""
+
+    count: int = 1
+
+
+class TimestampReply(_Message, frozen=True, kw_only=True, tag="timestamp"):
+    timestamp: Timestamp
+
+
+class Flush(_Message, frozen=True, kw_only=True, tag="flush"):
+    """Seal all rows acknowledged so far of the collections; answers when they are sealed."""
+
+    collections: tuple[CollectionId, ...]
+
+
+class Flushed(_Message, frozen=True, kw_only=True, tag="flushed"):
+    segments: dict[CollectionId, tuple[SegmentId, ...]]
+    timestamp: Timestamp
+    version: MetadataVersion
+
+
+# --- DDL: proxy to writer ----------------------------------------------------------------------
+
+
+class CreateDatabase(_Message, frozen=True, kw_only=True, tag="create_database"):
+    name: str
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+class DropDatabase(_Message, frozen=True, kw_only=True, tag="drop_database"):
+    name: str
+
+
+class AlterDatabase(_Message, frozen=True, kw_only=True, tag="alter_database"):
+    name: str
+    properties: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class CreateCollection(_Message, frozen=True, kw_only=True, tag="create_collection"):
+    """`schema` is checked; fields carry their ids. `partitions` is for partition keys."""
+
+    database: str
+    schema: CollectionSchema
+    consistency: int = 2
+    shards: int = 1
+
+
+class DropCollection(_Message, frozen=True, kw_only=True, tag="drop_collection"):
+    """Dropping a missing collection succeeds, as in Milvus."""
+
+    database: str
+    name: str
+
+
+class RenameCollection(_Message, frozen=True, kw_only=True, tag="rename_collection"):
+    database: str
+    name: str
+    new_database: str
+    new_name: str
+
+
+class AlterCollection(_Message, frozen=True, kw_only=True, tag="alter_collection"):
+    database: str
+    name: str
+    properties: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class TruncateCollection(_Message, frozen=True, kw_only=True, tag="truncate_collection"):
+    database: str
+    name: str
+
+
+class CreatePartition(_Message, frozen=True, kw_only=True, tag="create_partition"):
+    database: str
+    collection: str
+    partition: str
+
+
+class DropPartition(_Message, frozen=True, kw_only=True, tag="drop_partition"):
+    database: str
+    collection: str
+    partition: str
+
+
+class CreateAlias(_Message, frozen=True, kw_only=True, tag="create_alias"):
+    database: str
+    collection: str
+    alias: str
+
+
+class AlterAlias(_Message, frozen=True, kw_only=True, tag="alter_alias"):
+    database: str
+    collection: str
+    alias: str
+
+
+class DropAlias(_Message, frozen=True, kw_only=True, tag="drop_alias"):
+    database: str
+    alias: str
+
+
+class CreateIndex(_Message, frozen=True, kw_only=True, tag="create_index"):
+    """`params` as the client sent them, `index_type` and `metric_type` among them."""
+
+    database: str
+    collection: str
+    field: str
+    name: str = ""
+    params: dict[str, str] = {}
+
+
+class DropIndex(_Message, frozen=True, kw_only=True, tag="drop_index"):
+    """By index name or, when that is empty, by field."""
+
+    database: str
+    collection: str
+    field: str = ""
+    name: str = ""
+
+
+class Load(_Message, frozen=True, kw_only=True, tag="load"):
+    """Load the partitions, or the whole collection when there are none."""
+
+    database: str
+    collection: str
+    partitions: tuple[str, ...] = ()
+    replica_number: int = 1
+
+
+class Release(_Message, frozen=True, kw_only=True, tag="release"):
+    database: str
+    collection: str
+    partitions: tuple[str, ...] = ()
+
+
+class Committed(_Message, frozen=True, kw_only=True, tag="committed"):
+    """A DDL is done as of metadata `version`."""
+
+    version: MetadataVersion
+
+
+# --- the log stream: writer to followers -------------------------------------------------------
+
+
+class Follow(_Message, frozen=True, kw_only=True, tag="follow"):
+    """Subscribe to a log from entry `seq` on and to metadata after `version`.
+
+    `entries` false: positions and metadata only, for proxies.
+    """
+
+    log: LogId
+    seq: EntrySeq
+    version: MetadataVersion
+    entries: bool = True
+
+
+class LogPush(_Message, frozen=True, kw_only=True, tag="log_push"):
+    """One durable entry, as stored."""
+
+    seq: EntrySeq
+    timestamp: Timestamp
+    entry: Raw = b""
+
+
+class MetadataPush(_Message, frozen=True, kw_only=True, tag="metadata_push"):
+    changes: Changes
+
+
+class Tick(_Message, frozen=True, kw_only=True, tag="tick"):
+    """Every mutation up to `timestamp` is in the entries up to `seq`."""
+
+    seq: EntrySeq
+    timestamp: Timestamp
+
+
+# --- reads: proxy to reader --------------------------------------------------------------------
+
+
+class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """At which state, and on which units, a reader answers.
+
+    Attributes:
+        version: metadata version the plan was made on.
+        checkpoint: the collection's, in that version: growing rows are those after it.
+        read_ts: rows and deletes up to this are seen; the reader waits until it has them.
+        from_storage: there is no leader to say how far the log goes: before answering, read it on
+            storage to its end, and see all of it.
+        segments: sealed segments to answer for.
+        growing: whether to answer for growing rows.
+        partitions: of the growing rows; empty means all.
+    """
+
+    collection: CollectionId
+    version: MetadataVersion
+    checkpoint: Timestamp
+    read_ts: Timestamp
+    from_storage: bool = False
+    segments: tuple[SegmentId, ...] = ()
+    growing: bool = False
+    partitions: tuple[PartitionId, ...] = ()
+
+
+class Search(_Message, frozen=True, kw_only=True, tag="search"):
+    """TopK over the units of `at`.
+
+    Attributes:
+        queries: float32, shape (nq, dim).
+        params: search parameters as given (`ef`, `nprobe`, …).
+        filter: text of the filter, empty for none; `templates` its values.
+        output: columns to give with the hits; empty for none.
+    """
+
+    at: ReadPoint
+    field: str
+    queries: Raw
+    nq: int
+    k: int
+    params: dict[str, Any] = {}
+    filter: str = ""
+    templates: dict[str, Any] = {}
+    output: tuple[str, ...] = ()
+
+
+class UnitFailure(msgspec.Struct, frozen=True):
+    """A unit (segment id, or minus the collection id for growing rows) that was not served."""
+
+    unit: int
+    error: str
+    message: str
+
+
+class SearchPartial(_Message, frozen=True, kw_only=True, tag="search_partial"):
+    """The best hits of a reader, query after query, best first. Ragged: `counts` per query.
+
+    Attributes:
+        counts: int32, shape (nq,).
+        keys: int64 raw, or a list of text.
+        distances: float32; as the metric gives them.
+        timestamps: int64; of the rows.
+        units: int64; segment id, or minus the timestamp of the mutation for a growing row.
+        offsets: int64; row within the unit.
+        columns: Arrow IPC of the output columns, a row per hit; empty when none were asked for.
+        failures: units that were not served; all others were.
+    """
+
+    counts: Raw
+    keys: Raw | list[str]
+    distances: Raw
+    timestamps: Raw
+    units: Raw
+    offsets: Raw
+    columns: Raw = b""
+    failures: tuple[UnitFailure, ...] = ()
+
+
+class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
+    """Columns of rows found before, in the order given; `units`, `offsets` as in the partial."""
+
+    collection: CollectionId
+    version: MetadataVersion
+    units: Raw
+    offsets: Raw
+    output: tuple[str, ...]
+
+
+class Rows(_Message, frozen=True, kw_only=True, tag="rows"):
+    columns: Raw
+
+
+class Query(_Message, frozen=True, kw_only=True, tag="query"):
+    """Rows by filter or by key over the units of `at`, by primary key, at most `limit` of them.
+
+    Attributes:
+        keys: Arrow IPC of a batch with the primary key column; empty for no restriction.
+        limit: 0 for no limit.
+        count: only their number is wanted.
+    """
+
+    at: ReadPoint
+    filter: str = ""
+    templates: dict[str, Any] = {}
+    keys: Raw = b""
+    output: tuple[str, ...] = ()
+    limit: int = 0
+    count: bool = False
+
+
+class QueryPartial(_Message, frozen=True, kw_only=True, tag="query_partial"):
+    """Arrow IPC of the primary key, the output columns and `$ts` (int64, row timestamps)."""
+
+    columns: Raw = b""
+    count: int = 0
+    failures: tuple[UnitFailure, ...] = ()
+
+
+class NodeStatus(_Message, frozen=True, kw_only=True, tag="node_status"):
+    """Ask any node how it is."""
+
+
+class StatusReply(_Message, frozen=True, kw_only=True, tag="status_reply"):
+    """What a node knows of itself; `segments` maps open segments to what is searched in them."""
+
+    node: str
+    roles: tuple[str, ...]
+    version: MetadataVersion
+    applied_seq: dict[LogId, EntrySeq] = {}
+    applied_ts: dict[LogId, Timestamp] = {}
+    epoch: dict[LogId, int] = {}
+    segments: dict[SegmentId, str] = {}
+    growing_rows: dict[CollectionId, int] = {}
+    details: dict[str, str] = {}
+
+
+Ddl = (
+    CreateDatabase
+    | DropDatabase
+    | AlterDatabase
+    | CreateCollection
+    | DropCollection
+    | RenameCollection
+    | AlterCollection
+    | TruncateCollection
+    | CreatePartition
+    | DropPartition
+    | CreateAlias
+    | AlterAlias
+    | DropAlias
+    | CreateIndex
+    | DropIndex
+    | Load
+    | Release
+)
+Message = (
+    Write
+    | NewestTimestamp
+    | AllocateTimestamp
+    | Flush
+    | Ddl
+    | Follow
+    | Search
+    | Fetch
+    | Query
+    | NodeStatus
+)
+Reply = (
+    Written
+    | TimestampReply
+    | Flushed
+    | Committed
+    | LogPush
+    | MetadataPush
+    | Tick
+    | SearchPartial
+    | Rows
+    | QueryPartial
+    | StatusReply
+)

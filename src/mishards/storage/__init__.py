@@ -1,0 +1,1 @@
+"""Objects on shared storage: the log's entries, segments' files, delete files."""

@@ -1,0 +1,54 @@
+"""What the system asks of shared storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class ObjectInfo(NamedTuple):
+    key: str
+    size_bytes: int
+
+
+class ObjectStore(Protocol):
+    """Keyed bytes that survive the process. Keys are relative `/`-separated paths of ASCII.
+
+    All coroutines: from the loop's thread. Every write is durable when it returns.
+    """
+
+    async def get(self, key: str) -> bytes:
+        """The whole object.
+
+        Raises:
+            ObjectNotFound: no such key.
+            StorageError: the storage failed; retriable.
+        """
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Put if absent: the fence of the log. Exactly one of many concurrent calls succeeds.
+
+        After any error but `ObjectExists` the object may or may not exist; it is never partial.
+
+        Raises:
+            ObjectExists: the key is taken.
+            DiskFull, StorageError: nothing was acknowledged.
+        """
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Create or replace the object at once; idempotent. Raises as `create`, less the first."""
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """As `put`, with the bytes of a local file, which the store may take (move)."""
+
+    async def list(self, prefix: str, start_after: str = "") -> list[ObjectInfo]:
+        """Objects whose key starts with `prefix` and is greater than `start_after`, by key."""
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; succeeds when it is absent."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Where the object lies as a file that can be memory-mapped; None when it does not."""
+
+    async def close(self) -> None:
+        """Let go of connections and threads."""
