@@ -1,0 +1,1 @@
+"""The Milvus gRPC API; its protobuf goes no further than this package."""

@@ -1,0 +1,1 @@
+"""gRPC servers that carry raw bytes between clients and a method table."""
