@@ -84,7 +84,11 @@ class IndexMeta(_Record, frozen=True, kw_only=True):
 
 
 class DeleteFile(_Record, frozen=True, kw_only=True):
-    """Deletes flushed to storage: `segments/<collection>/deletes/<name>`."""
+    """Deletes flushed to storage: `segments/<collection>/deletes/<name>`.
+
+    Attributes:
+        partition_id: where the keys are deleted; 0 means in all partitions.
+    """
 
     name: str
     rows: int
@@ -92,6 +96,7 @@ class DeleteFile(_Record, frozen=True, kw_only=True):
     max_ts: Timestamp
     size_bytes: int
     checksum: int
+    partition_id: PartitionId = PartitionId(0)
 
 
 class CollectionMeta(_Record, frozen=True, kw_only=True, tag="collection"):
