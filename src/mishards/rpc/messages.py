@@ -341,7 +341,10 @@ class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
 
 
 class Rows(_Message, frozen=True, kw_only=True, tag="rows"):
+    """All rows asked for, in order; a reader that lacks one answers with an error instead."""
+
     columns: Raw
+    failures: tuple[UnitFailure, ...] = ()
 
 
 class Query(_Message, frozen=True, kw_only=True, tag="query"):

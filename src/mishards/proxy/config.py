@@ -1,0 +1,41 @@
+"""Settings of a proxy."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a proxy.
+
+    Attributes:
+        host: address the Milvus API listens on.
+        port: its port; 0 takes a free one.
+        edge: `native`, `grpcio`, or `auto`: native where it is installed and no TLS is asked for.
+        edge_threads: threads that take calls from the native edge.
+        tls_certificate: PEM file; with `tls_key` it turns TLS on.
+        tls_key: PEM file.
+        max_message_bytes: greatest request that is taken.
+        timeout_s: time a call may take when the client names none.
+        staleness_s: how old a state a BOUNDED read may see.
+        no_reader_wait_s: how long a read waits for a first reader to appear.
+        suspect_s: how long a reader that failed is passed over.
+        hedge: whether slow sub-requests are sent to a second reader.
+        hedge_budget: greatest share of sub-requests that are hedged.
+        hedge_least_ms: a sub-request is never hedged earlier than this.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 19530
+    edge: str = "auto"
+    edge_threads: int = 2
+    tls_certificate: str = ""
+    tls_key: str = ""
+    max_message_bytes: int = 64 * 1024 * 1024
+    timeout_s: float = 60.0
+    staleness_s: float = 5.0
+    no_reader_wait_s: float = 5.0
+    suspect_s: float = 2.0
+    hedge: bool = True
+    hedge_budget: float = 0.05
+    hedge_least_ms: float = 10.0

@@ -1,0 +1,85 @@
+"""From a consistency level to the state a read must see.
+
+Strong asks the leader for its newest acknowledged timestamp; Session takes the client's last
+write; Bounded and Eventually take what this proxy has seen of the log. Where no leader can say,
+the end of the log on storage does.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mishards.core.errors import (
+    DeadlineExceeded,
+    InternalError,
+    NotLeader,
+    NotReady,
+    Unavailable,
+)
+from mishards.core.ids import Timestamp
+from mishards.core.runtime import Runtime
+from mishards.metadata.models import ConsistencyLevel
+from mishards.proxy.config import ProxyConfig
+from mishards.proxy.leader import LeaderClient
+from mishards.proxy.state import ProxyState
+from mishards.rpc.messages import NewestTimestamp, Reply, TimestampReply
+
+_LEADER_TIMEOUT_S = 1.0
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """`read_ts` to see everything up to; `from_storage` when only storage can tell how far."""
+
+    read_ts: Timestamp
+    from_storage: bool = False
+
+
+class ConsistencyClock:
+    """Chooses the moment of each read."""
+
+    def __init__(
+        self, runtime: Runtime, config: ProxyConfig, state: ProxyState, leader: LeaderClient
+    ) -> None:
+        self._runtime = runtime
+        self._config = config
+        self._state = state
+        self._leader = leader
+
+    def moment_now(self, level: ConsistencyLevel, guarantee_ts: int) -> Moment | None:
+        """The moment where it can be told at once, in any thread; else None."""
+        known = self._state.known_ts
+        if level is ConsistencyLevel.STRONG:
+            channel = self._leader.channel()
+            answer = None if channel is None else channel.call_now(NewestTimestamp())
+            return None if answer is None else Moment(max(known, _timestamp(answer)))
+        if level is ConsistencyLevel.BOUNDED and self._is_stale():
+            return Moment(known, from_storage=True)
+        if level in (ConsistencyLevel.SESSION, ConsistencyLevel.CUSTOMIZED):
+            return Moment(max(known, Timestamp(guarantee_ts)))
+        return Moment(known)
+
+    async def moment(self, level: ConsistencyLevel, guarantee_ts: int, timeout_s: float) -> Moment:
+        """The moment of a read; asks the leader where the level needs it."""
+        now = self.moment_now(level, guarantee_ts)
+        if now is not None:
+            return now
+        known = self._state.known_ts
+        channel = self._leader.channel()
+        if channel is None:
+            return Moment(known, from_storage=True)
+        try:
+            answer = await channel.call(
+                NewestTimestamp(), timeout_s=min(timeout_s, _LEADER_TIMEOUT_S)
+            )
+        except (Unavailable, NotLeader, NotReady, DeadlineExceeded):
+            return Moment(known, from_storage=True)
+        return Moment(max(known, _timestamp(answer)))
+
+    def _is_stale(self) -> bool:
+        return self._runtime.monotonic_s() - self._state.heard_s > self._config.staleness_s
+
+
+def _timestamp(answer: Reply) -> Timestamp:
+    if not isinstance(answer, TimestampReply):
+        raise InternalError(f"the leader answered {type(answer).__name__} to NewestTimestamp")
+    return answer.timestamp

@@ -1,0 +1,67 @@
+"""Calls to the leader of a log: found through membership, retried across a change of leader.
+
+Invariant: a write is repeated with the same token only, so that it is applied once. A DDL is
+repeated only where the peer certainly did not take it.
+"""
+
+from __future__ import annotations
+
+from mishards.cluster.membership import Membership
+from mishards.core.errors import (
+    DeadlineExceeded,
+    MishardsError,
+    NotLeader,
+    NotReady,
+    Unavailable,
+)
+from mishards.core.ids import LogId
+from mishards.core.runtime import Runtime
+from mishards.rpc.messages import AllocateTimestamp, Flush, Message, NewestTimestamp, Reply, Write
+from mishards.rpc.protocol import Channel, Transport
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+_REPEATABLE = (Write, Flush, NewestTimestamp, AllocateTimestamp)
+
+
+class LeaderClient:
+    """A way to whichever node leads the log."""
+
+    def __init__(
+        self, runtime: Runtime, transport: Transport, membership: Membership, log_id: LogId
+    ) -> None:
+        self._runtime = runtime
+        self._transport = transport
+        self._membership = membership
+        self._log_id = log_id
+
+    def channel(self) -> Channel | None:
+        """The channel to the leader; None while none is known."""
+        node = self._membership.leader(self._log_id)
+        return None if node is None else self._transport.channel(node.address)
+
+    async def call(self, message: Message, timeout_s: float) -> Reply:
+        """The leader's answer; waits and tries again while there is none.
+
+        Raises:
+            DeadlineExceeded: no leader answered in time.
+            MishardsError: what the leader raised.
+        """
+        deadline = self._runtime.monotonic_s() + timeout_s
+        pause = _FIRST_PAUSE_S
+        last: MishardsError = NotReady(f"log {self._log_id} has no leader")
+        while (remaining := deadline - self._runtime.monotonic_s()) > 0:
+            channel = self.channel()
+            if channel is not None:
+                try:
+                    return await channel.call(message, timeout_s=remaining)
+                except (NotLeader, NotReady) as error:
+                    last = error
+                except Unavailable as error:
+                    if not isinstance(message, _REPEATABLE):
+                        raise
+                    last = error
+            await self._runtime.sleep(min(pause * self._runtime.random.uniform(0.5, 1), remaining))
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            await self._membership.refresh()
+        raise DeadlineExceeded(f"no leader answered within {timeout_s:g} s: {last.message}")

@@ -1,0 +1,207 @@
+"""The proxy role: one object that edges call, composed of its paths."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from mishards.cluster.membership import Membership
+from mishards.core.errors import InternalError, MishardsError, Unimplemented
+from mishards.core.ids import LogId, MetadataVersion, NodeId, SegmentId, Timestamp
+from mishards.core.runtime import Runtime
+from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.proxy.calls import (
+    DeleteCall,
+    FlushAnswer,
+    InsertCall,
+    QueryAnswer,
+    QueryCall,
+    ReplicaInfo,
+    SearchAnswer,
+    SearchCall,
+    WriteAnswer,
+)
+from mishards.proxy.config import ProxyConfig
+from mishards.proxy.consistency import ConsistencyClock
+from mishards.proxy.leader import LeaderClient
+from mishards.proxy.plan import Router, read_scope
+from mishards.proxy.query import QueryPath
+from mishards.proxy.reading import Reading
+from mishards.proxy.search import SearchPath
+from mishards.proxy.state import ProxyState
+from mishards.proxy.write import WritePath
+from mishards.routing.protocol import RoutingPolicy
+from mishards.rpc.messages import (
+    AllocateTimestamp,
+    Committed,
+    Ddl,
+    Flush,
+    Flushed,
+    Message,
+    NodeStatus,
+    Reply,
+    StatusReply,
+    TimestampReply,
+)
+from mishards.rpc.protocol import CallContext, Transport
+
+_STATUS_TIMEOUT_S = 1.0
+
+
+class Proxy:
+    """Implements `ProxyApi` for edges and `Handler` for peers."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: ProxyConfig,
+        transport: Transport,
+        membership: Membership,
+        policy: RoutingPolicy,
+        node_id: NodeId,
+        log_id: LogId,
+    ) -> None:
+        self._transport = transport
+        self._membership = membership
+        self._config = config
+        self._node_id = node_id
+        self._log_id = log_id
+        self.state = ProxyState(runtime, log_id)
+        self._leader = LeaderClient(runtime, transport, membership, log_id)
+        self._router = Router(policy)
+        self._reading = Reading(
+            runtime,
+            config,
+            transport,
+            membership,
+            self.state,
+            self._router,
+            ConsistencyClock(runtime, config, self.state, self._leader),
+        )
+        self._searches = SearchPath(self._reading)
+        self._queries = QueryPath(self._reading)
+        self._writes = WritePath(runtime, self.state, self._leader, self._queries)
+
+    @property
+    def snapshot(self) -> MetadataSnapshot:
+        return self.state.snapshot
+
+    def search_now(self, call: SearchCall) -> SearchAnswer | None:
+        return self._searches.search_now(call)
+
+    async def search(self, call: SearchCall) -> SearchAnswer:
+        return await self._searches.search(call)
+
+    async def query(self, call: QueryCall) -> QueryAnswer:
+        return await self._queries.query(call)
+
+    async def insert(self, call: InsertCall) -> WriteAnswer:
+        return await self._writes.insert(call)
+
+    async def upsert(self, call: InsertCall) -> WriteAnswer:
+        return await self._writes.upsert(call)
+
+    async def delete(self, call: DeleteCall) -> WriteAnswer:
+        return await self._writes.delete(call)
+
+    async def ddl(self, message: Ddl) -> MetadataVersion:
+        answer = await self._leader.call(message, self._config.timeout_s)
+        if not isinstance(answer, Committed):
+            raise _unexpected(answer, message)
+        await self._seen(answer.version)
+        return answer.version
+
+    async def flush(self, database: str, collections: Sequence[str]) -> FlushAnswer:
+        ids = tuple(self.snapshot.resolve(database, name).id for name in collections)
+        message = Flush(collections=ids)
+        answer = await self._leader.call(message, self._config.timeout_s)
+        if not isinstance(answer, Flushed):
+            raise _unexpected(answer, message)
+        await self._seen(answer.version)
+        return FlushAnswer(segments=answer.segments, timestamp=answer.timestamp)
+
+    async def _seen(self, version: MetadataVersion) -> None:
+        """Wait until this proxy's own snapshot shows what was done."""
+        await self.state.wait_for(version, self._config.timeout_s)
+        self._router.forget(frozenset(self.snapshot.collections))
+
+    async def allocate_timestamp(self) -> Timestamp:
+        message = AllocateTimestamp()
+        answer = await self._leader.call(message, self._config.timeout_s)
+        if not isinstance(answer, TimestampReply):
+            raise _unexpected(answer, message)
+        return answer.timestamp
+
+    async def row_count(self, view: CollectionView, partitions: Sequence[str] = ()) -> int:
+        return await self._queries.row_count(view, partitions, self._config.timeout_s)
+
+    async def loading_progress(self, view: CollectionView, partitions: Sequence[str] = ()) -> int:
+        wanted = read_scope(view, partitions, None).segments
+        if not self._membership.readers():
+            return 0
+        if not wanted:
+            return 100
+        first = self._first_readers(view, wanted)
+        opened = {
+            NodeId(status.node): status.segments.keys() for status in await self.cluster_status()
+        }
+        ready = sum(segment in opened.get(node, ()) for segment, node in first.items())
+        return 100 * ready // len(wanted)
+
+    def _first_readers(
+        self, view: CollectionView, segments: Sequence[SegmentId]
+    ) -> dict[SegmentId, NodeId]:
+        preferences = self._reading.table(view).preferences
+        return {s: preferences[s][0] for s in segments if preferences[s]}
+
+    def replicas(self, view: CollectionView) -> list[ReplicaInfo]:
+        wanted = read_scope(view, (), None).segments
+        preferences = self._reading.table(view).preferences
+        count = min(view.meta.replica_number, len(self._membership.readers()))
+        found = []
+        for number in range(count):
+            segments: dict[str, tuple[SegmentId, ...]] = {}
+            for segment in wanted:
+                node = preferences[segment][number]
+                segments[node] = (*segments.get(node, ()), segment)
+            nodes = tuple(segments) or tuple(n.id for n in self._membership.readers())
+            found.append(ReplicaInfo(id=view.id + number + 1, nodes=nodes, segments=segments))
+        return found
+
+    async def cluster_status(self) -> list[StatusReply]:
+        async def ask(address: str) -> StatusReply | None:
+            channel = self._transport.channel(address)
+            try:
+                answer = await channel.call(NodeStatus(), timeout_s=_STATUS_TIMEOUT_S)
+            except MishardsError:
+                return None
+            return answer if isinstance(answer, StatusReply) else None
+
+        nodes = self._membership.view.nodes
+        answers = await asyncio.gather(*(ask(node.address) for node in nodes))
+        return [answer for answer in answers if answer is not None]
+
+    async def handle(self, message: Message, context: CallContext) -> Reply:
+        """The only thing peers ask of a proxy is how it is."""
+        if isinstance(message, NodeStatus):
+            return self._status()
+        raise Unimplemented(f"a proxy does not answer {type(message).__name__}")
+
+    def handle_now(self, message: Message) -> Reply | None:
+        return None
+
+    def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
+        raise Unimplemented(f"a proxy streams no {type(message).__name__}")
+
+    def _status(self) -> StatusReply:
+        return StatusReply(
+            node=self._node_id,
+            roles=("proxy",),
+            version=self.state.snapshot.version,
+            applied_seq={self._log_id: self.state.known_seq},
+            applied_ts={self._log_id: self.state.known_ts},
+        )
+
+
+def _unexpected(answer: Reply, message: Message) -> InternalError:
+    return InternalError(f"the writer answered {type(answer).__name__} to {type(message).__name__}")

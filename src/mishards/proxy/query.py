@@ -1,0 +1,150 @@
+"""Queries: rows by filter, merged by primary key, or their number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from mishards.core import limits
+from mishards.core.columns import arrow_schema
+from mishards.core.errors import InvalidParameter, MissingParameter, StalePlan
+from mishards.core.ids import Timestamp
+from mishards.expr import Filter
+from mishards.metadata.models import ConsistencyLevel
+from mishards.metadata.snapshot import CollectionView
+from mishards.proxy.calls import QueryAnswer, QueryCall
+from mishards.proxy.consistency import Moment
+from mishards.proxy.merge import merge_rows
+from mishards.proxy.output import OutputPlan, cut_dynamic, plan_output
+from mishards.proxy.plan import read_scope
+from mishards.proxy.prepare import compile_selection
+from mishards.proxy.reading import Reading
+from mishards.routing.protocol import Unit
+from mishards.rpc.messages import Query, QueryPartial
+
+COUNT = "count(*)"
+_PLANS = 3
+
+
+class QueryPath:
+    """The proxy's queries."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    async def query(self, call: QueryCall) -> QueryAnswer:
+        """Rows by primary key, or their number."""
+        deadline_s = self._reading.deadline_s(call.timeout_s)
+        for attempt in range(_PLANS):
+            try:
+                return await self._query_once(call, deadline_s)
+            except StalePlan:
+                if attempt == _PLANS - 1:
+                    raise
+                await self._reading.catch_up(deadline_s)
+        raise AssertionError("unreachable")
+
+    async def _query_once(self, call: QueryCall, deadline_s: float) -> QueryAnswer:
+        view = self._reading.state.snapshot.resolve(call.database, call.collection)
+        selection = compile_selection(call.filter, view.schema, call.templates)
+        _check(call, selection)
+        moment = await self._reading.moment(call, view, deadline_s)
+        if call.output == (COUNT,):
+            partials = await self._ask(call, view, selection, moment, (), deadline_s, count=True)
+            total = sum(partial.count for partial in partials)
+            return _answer(view, None, total, (COUNT,), moment.read_ts)
+        output = plan_output(view.schema, call.output, with_primary=True)
+        partials = await self._ask(
+            call, view, selection, moment, output.columns, deadline_s, count=False
+        )
+        rows = merge_rows(partials, view.schema.primary.name, call.offset, call.limit)
+        return _answer(view, _shaped(rows, view, output), None, output.names, moment.read_ts)
+
+    async def _ask(
+        self,
+        call: QueryCall,
+        view: CollectionView,
+        selection: Filter | None,
+        moment: Moment,
+        columns: tuple[str, ...],
+        deadline_s: float,
+        *,
+        count: bool,
+        loaded_only: bool = True,
+    ) -> list[QueryPartial]:
+        scope = read_scope(
+            view,
+            call.partitions,
+            selection,
+            growing=not call.ignore_growing,
+            loaded_only=loaded_only,
+        )
+        version = self._reading.state.snapshot.version
+        plan = await self._reading.plan(view, scope, version, deadline_s)
+
+        def request(units: Sequence[Unit]) -> Query:
+            return Query(
+                at=plan.point(units, moment),
+                filter=call.filter,
+                templates=call.templates,
+                output=columns,
+                limit=call.offset + call.limit if call.limit else 0,
+                count=count,
+            )
+
+        return await self._reading.scatter(plan, request, deadline_s)
+
+    async def row_count(
+        self, view: CollectionView, partitions: Sequence[str], timeout_s: float
+    ) -> int:
+        """Visible rows of a collection, loaded or not."""
+        deadline_s = self._reading.deadline_s(timeout_s)
+        call = QueryCall(
+            database="",
+            collection=view.name,
+            partitions=tuple(partitions),
+            consistency=ConsistencyLevel.STRONG,
+        )
+        moment = await self._reading.moment(call, view, deadline_s)
+        partials = await self._ask(
+            call, view, None, moment, (), deadline_s, count=True, loaded_only=False
+        )
+        return sum(partial.count for partial in partials)
+
+
+def _check(call: QueryCall, selection: Filter | None) -> None:
+    if call.output == (COUNT,):
+        if call.limit:
+            raise InvalidParameter("count(*) takes no limit")
+        return
+    if COUNT in call.output:
+        raise InvalidParameter(f"{COUNT} stands alone: output fields are {list(call.output)}")
+    if selection is None and not call.limit:
+        raise MissingParameter("a query needs a filter or a limit")
+    if call.offset < 0 or call.limit < 0 or call.offset + call.limit > limits.MAX_QUERY_WINDOW:
+        raise InvalidParameter(
+            f"offset {call.offset} and limit {call.limit}: together they may be from 0 to "
+            f"{limits.MAX_QUERY_WINDOW}"
+        )
+
+
+def _shaped(
+    rows: pa.RecordBatch | None, view: CollectionView, output: OutputPlan
+) -> pa.RecordBatch:
+    """The rows with the planned columns only; an empty batch where no reader was asked."""
+    if rows is None:
+        whole = arrow_schema(view.schema)
+        fields = [whole.field(name) for name in output.columns]
+        return pa.RecordBatch.from_pylist([], schema=pa.schema(fields))
+    return cut_dynamic(rows.select(list(output.columns)), output)
+
+
+def _answer(
+    view: CollectionView,
+    rows: pa.RecordBatch | None,
+    count: int | None,
+    names: tuple[str, ...],
+    read_ts: Timestamp,
+) -> QueryAnswer:
+    return QueryAnswer(view=view, columns=rows, count=count, output=names, read_ts=read_ts)

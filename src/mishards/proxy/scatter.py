@@ -1,0 +1,236 @@
+"""Sending sub-requests to readers: fail-over of only what failed, and hedged copies.
+
+Invariants: a unit is answered for exactly once in what `scatter` returns; a unit is tried on each
+reader at most once per branch; nothing is sent past the deadline; a read that cannot be complete
+is an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from mishards.cluster.membership import Membership
+from mishards.core.errors import (
+    DeadlineExceeded,
+    MishardsError,
+    SegmentUnavailable,
+    StalePlan,
+    error_class,
+)
+from mishards.core.ids import NodeId
+from mishards.core.runtime import Runtime
+from mishards.proxy.config import ProxyConfig
+from mishards.routing.protocol import Unit
+from mishards.rpc.messages import Message, UnitFailure
+from mishards.rpc.protocol import Channel, Transport
+
+
+class _Partial(Protocol):
+    @property
+    def failures(self) -> tuple[UnitFailure, ...]: ...
+
+
+P = TypeVar("P", bound=_Partial)
+Served = list[tuple[Sequence[Unit], P]]
+"""Answers, each with the units it is for."""
+MakeRequest = Callable[[Sequence[Unit]], Message]
+
+
+class HedgeClock:
+    """When to send a hedged copy: after the tail of recent latencies, within a budget."""
+
+    def __init__(self, config: ProxyConfig) -> None:
+        self._config = config
+        self._recent: deque[float] = deque(maxlen=256)
+        self._sent = 0
+        self._hedged = 0
+        self._delay_s = 0.0
+
+    def observe(self, latency_s: float) -> None:
+        self._recent.append(latency_s)
+        if len(self._recent) >= 16 and self._sent % 32 == 0:
+            tail = sorted(self._recent)[int(len(self._recent) * 0.95)]
+            self._delay_s = max(2 * tail, self._config.hedge_least_ms / 1000)
+
+    def delay_s(self) -> float | None:
+        """How long to wait before a copy; None while too little is known."""
+        self._sent += 1
+        return self._delay_s if self._config.hedge and self._delay_s else None
+
+    def take(self) -> bool:
+        """Whether the budget allows one more copy; counts it."""
+        if self._hedged + 1 > self._config.hedge_budget * self._sent:
+            return False
+        self._hedged += 1
+        return True
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """Units of a read and, per unit, the readers in order of preference."""
+
+    preferences: dict[Unit, tuple[NodeId, ...]]
+    units: tuple[Unit, ...]
+    growing: Unit | None = None
+
+    def group(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> dict[NodeId, list[Unit]]:
+        """Units by the first reader that is not excluded.
+
+        Growing rows are known to every reader, so they go to a reader that is asked anyway.
+
+        Raises:
+            SegmentUnavailable: a unit has no reader left.
+        """
+        groups: dict[NodeId, list[Unit]] = {}
+        for unit in units:
+            if unit != self.growing:
+                groups.setdefault(self._first(unit, excluded), []).append(unit)
+        if self.growing is not None and self.growing in units:
+            node = next((n for n in self.preferences[self.growing] if n in groups), None)
+            node = node or self._first(self.growing, excluded)
+            groups.setdefault(node, []).append(self.growing)
+        return groups
+
+    def _first(self, unit: Unit, excluded: frozenset[NodeId]) -> NodeId:
+        for node in self.preferences[unit]:
+            if node not in excluded:
+                return node
+        what = "the growing rows" if unit < 0 else f"segment {unit}"
+        raise SegmentUnavailable(f"no live reader could serve {what}; tried {sorted(excluded)}")
+
+
+class Scatter(Generic[P]):
+    """One scattered read."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        transport: Transport,
+        membership: Membership,
+        config: ProxyConfig,
+        hedges: HedgeClock,
+        assignment: Assignment,
+        make_request: MakeRequest,
+        deadline_s: float,
+    ) -> None:
+        self._runtime = runtime
+        self._transport = transport
+        self._membership = membership
+        self._config = config
+        self._hedges = hedges
+        self._assignment = assignment
+        self._make_request = make_request
+        self._deadline_s = deadline_s
+        self._addresses = {node.id: node.address for node in membership.view.nodes}
+
+    async def run(self) -> Served[P]:
+        """The partials that together answer for all units, each unit once."""
+        return await self._spread(self._assignment.units, frozenset())
+
+    async def _spread(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> Served[P]:
+        groups = self._assignment.group(units, excluded)
+        if len(groups) == 1:
+            ((node, group),) = groups.items()
+            return await self._serve(node, group, excluded)
+        tasks = [
+            asyncio.ensure_future(self._serve(node, group, excluded))
+            for node, group in groups.items()
+        ]
+        try:
+            return [partial for served in await asyncio.gather(*tasks) for partial in served]
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _serve(
+        self, node: NodeId, units: Sequence[Unit], excluded: frozenset[NodeId]
+    ) -> Served[P]:
+        """Answer for `units` from `node`, and from the next readers for what it fails on."""
+        others = excluded | {node}
+        delay = self._hedges.delay_s()
+        if delay is None or not self._has_alternative(units, others):
+            return await self._ask(node, units, others)
+        return await self._ask_hedged(node, units, others, delay)
+
+    def _has_alternative(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> bool:
+        preferences = self._assignment.preferences
+        return all(any(n not in excluded for n in preferences[unit]) for unit in units)
+
+    async def _ask(
+        self, node: NodeId, units: Sequence[Unit], others: frozenset[NodeId]
+    ) -> Served[P]:
+        started = self._runtime.monotonic_s()
+        remaining = self._deadline_s - started
+        if remaining <= 0:
+            raise DeadlineExceeded("the read's deadline passed before all readers had answered")
+        channel: Channel = self._transport.channel(self._addresses[node])
+        try:
+            partial: P = await channel.call(  # type: ignore[assignment]
+                self._make_request(units), timeout_s=remaining
+            )
+        except StalePlan:
+            raise
+        except MishardsError as error:
+            if error.input_fault or not error.retriable:
+                raise
+            self._membership.suspect(node, self._config.suspect_s)
+            return await self._retry(units, others, error)
+        self._hedges.observe(self._runtime.monotonic_s() - started)
+        if not partial.failures:
+            return [(units, partial)]
+        failed = [failure.unit for failure in partial.failures]
+        first = partial.failures[0]
+        cause = error_class(first.error)(first.message)
+        if isinstance(cause, StalePlan):
+            raise cause
+        rest = await self._retry(failed, others, cause)
+        return [([unit for unit in units if unit not in failed], partial), *rest]
+
+    async def _retry(
+        self, units: Sequence[Unit], others: frozenset[NodeId], cause: MishardsError
+    ) -> Served[P]:
+        """Send to the next readers; where there are none, the cause is the answer."""
+        if not self._has_alternative(units, others):
+            raise cause
+        return await self._spread(units, others)
+
+    async def _ask_hedged(
+        self, node: NodeId, units: Sequence[Unit], others: frozenset[NodeId], delay: float
+    ) -> Served[P]:
+        primary = asyncio.ensure_future(self._ask(node, units, others))
+        running: set[asyncio.Future[Served[P]]] = {primary}
+        try:
+            await self._wait_at_most(primary, delay)
+            if primary.done() or not self._hedges.take():
+                return await primary
+            copy = asyncio.ensure_future(self._spread(units, others))
+            running.add(copy)
+            return await self._first_success(running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _wait_at_most(self, task: asyncio.Future[Served[P]], seconds: float) -> None:
+        async def finished() -> None:
+            await asyncio.wait({task})
+
+        try:
+            await self._runtime.timeout(finished(), seconds)
+        except TimeoutError:
+            return
+
+    @staticmethod
+    async def _first_success(running: set[asyncio.Future[Served[P]]]) -> Served[P]:
+        left = set(running)
+        while True:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.exception() is None or not left:
+                    return task.result()
