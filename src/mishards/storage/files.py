@@ -1,0 +1,110 @@
+"""Durable work on files and folders: what it returns from is on the disk.
+
+Blocking; called off the loop. Raises `OSError`s as they come.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_MKDIR_ATTEMPTS = 5
+
+
+def write_new(path: Path, data: bytes | memoryview) -> None:
+    """Write and fsync a new file, in a folder made when missing; nothing is left after an error.
+
+    The name itself is durable only after `sync` of the folder.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = in_folder(path, lambda: os.open(path, flags, 0o644))
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        remove(path)
+        raise
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give an fsynced file its name, durably; it is removed when that fails."""
+    try:
+        source.rename(target)
+    except OSError:
+        remove(source)
+        raise
+    sync(target.parent)
+
+
+def move(source: Path, target: Path, temporary: Path) -> None:
+    """Move a file durably; across devices through `temporary`, which lies beside the target."""
+    sync(source)
+    try:
+        in_folder(target, lambda: source.rename(target))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    else:
+        sync(target.parent)
+        return
+    try:
+        shutil.copyfile(source, temporary)
+        sync(temporary)
+    except OSError:
+        remove(temporary)
+        raise
+    replace(temporary, target)
+    remove(source)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it can be."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def sync(path: Path) -> None:
+    """Bring a file's bytes, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    sync(folder.parent)
+
+
+def in_folder(path: Path, work: Callable[[], T]) -> T:
+    """Do `work`, which makes `path`; make the folder it is to lie in when that is missing.
+
+    Repeated, since someone may remove the folder again while it is empty.
+    """
+    for _ in range(_MKDIR_ATTEMPTS):
+        try:
+            return work()
+        except FileNotFoundError:
+            make_folder(path.parent)
+    return work()
