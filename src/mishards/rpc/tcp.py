@@ -1,0 +1,179 @@
+"""The internal protocol over TCP (`tcp://host:port`) and Unix sockets (`unix:///path`).
+
+Invariants: an address in use by a live process is never taken over, a socket file that a dead
+one left is; channels are shared per address. A handler whose attribute `answers_inline` is true
+is asked through `handle_now` first, on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mishards.core.errors import ConfigError, Unavailable
+from mishards.core.runtime import Runtime
+from mishards.rpc.channel import DialledConnection, FramedChannel
+from mishards.rpc.protocol import Channel, Handler, Listener
+from mishards.rpc.serving import ServerConnection
+
+_CLOSE_GRACE_S = 1.0
+_KEEPALIVE_IDLE_S = 5
+_KEEPALIVE_PROBES = 3
+_UNACKNOWLEDGED_MS = 10_000
+
+
+class FramedTransport:
+    """Listens and connects on the running loop; see `rpc.protocol.Transport`."""
+
+    def __init__(
+        self, runtime: Runtime, *, secret: str = "", connect_timeout_s: float = 2.0
+    ) -> None:
+        """An empty `secret` asks for none; otherwise both ends need the same."""
+        self._runtime = runtime
+        self._secret = secret.encode()
+        self._connect_timeout_s = connect_timeout_s
+        self._channels: dict[str, FramedChannel] = {}
+
+    async def listen(self, address: str, handler: Handler) -> Listener:
+        loop = asyncio.get_running_loop()
+        connections: set[ServerConnection] = set()
+
+        def accept() -> ServerConnection:
+            return ServerConnection(loop, self._runtime, handler, self._secret, connections)
+
+        try:
+            match _parse(address):
+                case Path() as path:
+                    await self._runtime.timeout(self._clear(path, address), 5.0)
+                    server = await loop.create_unix_server(accept, path=str(path))
+                case (host, port):
+                    server = await loop.create_server(accept, host, port)
+                    address = _tcp_address(host, server)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {address}: {error}") from error
+        return FramedListener(address, server, connections)
+
+    def channel(self, address: str) -> Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            _parse(address)
+            channel = FramedChannel(self._runtime, address, self._secret, self._dial)
+            self._channels[address] = channel
+        return channel
+
+    async def close(self) -> None:
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            await channel.close()
+
+    async def _dial(self, address: str, make: Callable[[], DialledConnection]) -> DialledConnection:
+        """A connection whose handshake is done.
+
+        Raises:
+            Unavailable: names the address and the reason.
+        """
+        try:
+            return await self._runtime.timeout(_connect(address, make), self._connect_timeout_s)
+        except TimeoutError:
+            raise Unavailable(
+                f"{address}: no connection within {self._connect_timeout_s:g} s"
+            ) from None
+        except OSError as error:
+            raise Unavailable(f"{address}: cannot connect: {error}") from error
+
+    async def _clear(self, path: Path, address: str) -> None:
+        """Remove the socket file of a process that is gone.
+
+        Raises:
+            ConfigError: a process answers there, or the file is no socket.
+        """
+        try:
+            mode = (await self._runtime.blocking(path.lstat)).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise ConfigError(f"cannot listen on {address}: the file exists and is no socket")
+        try:
+            _, writer = await asyncio.open_unix_connection(str(path))
+        except ConnectionRefusedError:
+            await self._runtime.blocking(path.unlink)
+            return
+        writer.close()
+        raise ConfigError(f"cannot listen on {address}: another process listens there")
+
+
+class FramedListener:
+    """What `FramedTransport.listen` gives; see `rpc.protocol.Listener`."""
+
+    def __init__(
+        self,
+        address: str,
+        server: asyncio.AbstractServer,
+        connections: set[ServerConnection],
+    ) -> None:
+        self.address = address
+        self._server = server
+        self._connections = connections
+
+    async def close(self) -> None:
+        self._server.close()
+        connections = list(self._connections)
+        await asyncio.gather(*(connection.stop(_CLOSE_GRACE_S) for connection in connections))
+        await self._server.wait_closed()
+
+
+async def _connect(address: str, make: Callable[[], DialledConnection]) -> DialledConnection:
+    loop = asyncio.get_running_loop()
+    match _parse(address):
+        case Path() as path:
+            _, connection = await loop.create_unix_connection(make, str(path))
+        case (host, port):
+            transport, connection = await loop.create_connection(make, host, port)
+            _notice_dead_peers(transport)
+    try:
+        await connection.ready
+    except asyncio.CancelledError:
+        connection.abort()
+        raise
+    return connection
+
+
+def _notice_dead_peers(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel break a connection whose other end vanished without a word."""
+    connected: socket.socket = transport.get_extra_info("socket")
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", _UNACKNOWLEDGED_MS),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _parse(address: str) -> Path | tuple[str, int]:
+    """A socket file, or host and port.
+
+    Raises:
+        ConfigError: names the address and what is allowed.
+    """
+    parts = urlsplit(address)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
+        return Path(parts.path)
+    if parts.scheme == "tcp" and parts.hostname and port is not None:
+        return parts.hostname, port
+    raise ConfigError(f"invalid address {address!r}: tcp://host:port and unix:///path are allowed")
+
+
+def _tcp_address(host: str, server: asyncio.Server) -> str:
+    port = server.sockets[0].getsockname()[1]
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
