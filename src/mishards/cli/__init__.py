@@ -1,0 +1,1 @@
+"""The `mishards` command: one file per subcommand."""

@@ -1,0 +1,31 @@
+"""`mishards config show`: every setting, its value and where it came from."""
+
+from __future__ import annotations
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mishards.cli.options import ConfigFile, Data, Settings, configuration
+
+app = typer.Typer(help="The configuration.", no_args_is_help=True)
+_SECRETS = frozenset({"cluster.secret"})
+
+
+@app.callback()
+def _group() -> None:
+    """The configuration."""
+
+
+@app.command()
+def show(config: ConfigFile = None, data: Data = None, set: Settings = None) -> None:
+    """Print each setting with its value and origin; secrets are masked."""
+    loaded = configuration(config, data, set)
+    table = Table("setting", "value", "from")
+    for dotted, origin in loaded.origins.items():
+        section, _, key = dotted.partition(".")
+        value = getattr(getattr(loaded.config, section), key)
+        shown = "***" if dotted in _SECRETS and value else msgspec.json.encode(value).decode()
+        table.add_row(dotted, shown, origin)
+    Console().print(table)

@@ -1,0 +1,33 @@
+"""The `mishards` command: its subcommands, and how an error ends it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mishards.cli import config, roles, status, up
+from mishards.core.errors import MishardsError
+
+app = typer.Typer(
+    name="mishards",
+    help="Distributed vector search that speaks the Milvus API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("up")(up.up)
+app.command("proxy")(roles.proxy)
+app.command("writer")(roles.writer)
+app.command("reader")(roles.reader)
+app.command("status")(status.status)
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Run the command; an error of the project's own is one line and exit code 1."""
+    try:
+        app()
+    except MishardsError as error:
+        print(f"mishards: {error.message}", file=sys.stderr)
+        sys.exit(1)

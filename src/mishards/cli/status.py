@@ -1,0 +1,83 @@
+"""`mishards status`: nodes, collections, segments and where each is served."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.server.status import ClusterReport, cluster_report
+
+
+def status(
+    config: ConfigFile = None,
+    data: Data = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    set: Settings = None,
+) -> None:
+    """Show the cluster as a table or as JSON."""
+    loaded = configuration(config, data, set, cluster__log_level="error")
+    report = asyncio.run(cluster_report(loaded.config))
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        return
+    console = Console()
+    for table in (_nodes(report), _collections(report), _segments(report)):
+        console.print(table)
+
+
+def _nodes(report: ClusterReport) -> Table:
+    table = Table("node", "roles", "address", "Milvus API", "pid", "state", "metadata", "entry")
+    table.title = f"nodes of cluster {report.cluster}, metadata version {report.metadata_version}"
+    for node in report.nodes:
+        state = "no answer" if not node.answers else "ready" if node.ready else "not ready"
+        roles = ", ".join(node.roles) + (" (leads)" if node.leads else "")
+        table.add_row(
+            node.id,
+            roles,
+            node.address,
+            node.edge,
+            str(node.pid),
+            state,
+            str(node.metadata_version),
+            str(node.applied_seq),
+        )
+    return table
+
+
+def _collections(report: ClusterReport) -> Table:
+    table = Table("database", "collection", "loaded", "replicas", "sealed", "growing", "segments")
+    table.title = "collections"
+    for found in report.collections:
+        table.add_row(
+            found.database,
+            found.name,
+            "yes" if found.loaded else "no",
+            str(found.replicas),
+            f"{found.rows_sealed:,}",
+            f"{found.rows_growing:,}",
+            str(len(found.segments)),
+        )
+    return table
+
+
+def _segments(report: ClusterReport) -> Table:
+    table = Table("collection", "partition", "segment", "rows", "MB", "served by")
+    table.title = "segments"
+    for collection in report.collections:
+        for segment in collection.segments:
+            served = [f"{node} ({how})" for node, how in segment.served_by.items()]
+            table.add_row(
+                collection.name,
+                segment.partition,
+                str(segment.id),
+                f"{segment.rows:,}",
+                f"{segment.size_bytes / 1e6:.1f}",
+                "\n".join(served) or "-",
+            )
+    return table

@@ -1,0 +1,67 @@
+"""`mishards up`: a complete instance, in one process or in several."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.core.errors import ConfigError
+from mishards.core.runtime import SystemRuntime
+from mishards.observability import logs
+from mishards.server.config import Config
+from mishards.server.lifecycle import RunningNode
+from mishards.server.run import run_node, run_to_end
+from mishards.server.supervisor import Supervisor, cluster_plan
+
+
+def up(
+    config: ConfigFile = None,
+    data: Data = None,
+    readers: Annotated[int, typer.Option(help="Readers; with --processes only.", min=1)] = 1,
+    port: Annotated[int | None, typer.Option(help="Port of the Milvus API.")] = None,
+    processes: Annotated[bool, typer.Option("--processes", help="A process per role.")] = False,
+    set: Settings = None,
+) -> None:
+    """Run a complete instance until it is told to stop."""
+    loaded = configuration(config, data, set, proxy__port=port)
+    if not processes:
+        if readers > 1:
+            raise ConfigError(f"--readers {readers} needs --processes: one process has one reader")
+        run_node(loaded.config, ("writer", "reader", "proxy"), _say)
+        return
+    options = _options(config, loaded.config, set)
+    run_to_end(_supervise(loaded.config, readers, options))
+
+
+def _options(file: Path | None, config: Config, settings: list[str] | None) -> list[str]:
+    """What every child is told."""
+    options = ["--data", config.cluster.data]
+    if file is not None:
+        options += ["--config", str(file)]
+    for setting in settings or []:
+        options += ["--set", setting]
+    return options
+
+
+async def _supervise(config: Config, readers: int, options: list[str]) -> None:
+    logs.configure(config.cluster.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runtime = SystemRuntime(threads=1)
+    plans = cluster_plan(readers, options, config.proxy.port)
+    try:
+        await Supervisor(runtime, plans, os.environ).run(stop, lambda: None)
+    finally:
+        await runtime.close()
+
+
+def _say(running: RunningNode) -> None:
+    print(f"Mishards is ready: Milvus API at {running.uri}", flush=True)

@@ -1,0 +1,1 @@
+"""The composition root: from configuration to running roles, and back to nothing."""

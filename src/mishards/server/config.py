@@ -1,0 +1,105 @@
+"""The whole configuration: one struct per section."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mishards.core.config import Loaded, load
+from mishards.core.errors import ConfigError
+from mishards.proxy.config import ProxyConfig
+from mishards.reader.config import ReaderConfig
+from mishards.writer.config import WriterConfig
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What all nodes of a cluster agree on.
+
+    Attributes:
+        id: name of the cluster; a data set that belongs to another is refused. Empty accepts any.
+        data: shared storage: a folder, or a URL of a storage plugin.
+        metadata: URL of the metadata store; empty for SQLite in the data folder.
+        discovery: how nodes find each other: `sql` (in the metadata database), `static`, or a
+            plugin.
+        nodes: for `static`: `role@address` of every node.
+        routing: policy that maps segments to readers: `consistent_hash`, `rendezvous`, a plugin.
+        secret: shared by all nodes; a peer without it is refused. Empty for none.
+        log_level: least level of the log: debug, info, warning or error.
+    """
+
+    id: str = ""
+    data: str = "mishards-data"
+    metadata: str = ""
+    discovery: str = "sql"
+    nodes: tuple[str, ...] = ()
+    routing: str = "consistent_hash"
+    secret: str = ""
+    log_level: str = "info"
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What is this node's own.
+
+    Attributes:
+        id: its name in the cluster; empty for one made of role, host and process.
+        listen: address of the internal protocol: `tcp://host:port` (port 0 takes a free one) or
+            `unix:///path`.
+        heartbeat_s: how often it renews its entry in the registry.
+        drain_s: how long calls in flight may take at shutdown.
+    """
+
+    id: str = ""
+    listen: str = "tcp://127.0.0.1:0"
+    heartbeat_s: float = 0.5
+    drain_s: float = 30.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set, by section."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    node: NodeConfig = NodeConfig()
+    proxy: ProxyConfig = ProxyConfig()
+    writer: WriterConfig = WriterConfig()
+    reader: ReaderConfig = ReaderConfig()
+
+    @property
+    def metadata_url(self) -> str:
+        """Where metadata lies, the default worked out.
+
+        Raises:
+            ConfigError: the data is no local folder, so there is no default.
+        """
+        if self.cluster.metadata:
+            return self.cluster.metadata
+        return f"sqlite:///{self.data_folder / 'metadata.db'}"
+
+    @property
+    def data_folder(self) -> Path:
+        """The data folder, absolute.
+
+        Raises:
+            ConfigError: the data lies elsewhere than in a folder.
+        """
+        text = self.cluster.data.removeprefix("file://")
+        if "://" in text:
+            raise ConfigError(
+                f"cluster.data = {self.cluster.data!r} is no folder: set cluster.metadata to "
+                "the URL of a database"
+            )
+        return Path(text).expanduser().absolute()
+
+
+def load_config(
+    file: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded[Config]:
+    """Fill the configuration; see `core.config.load`. `environ` defaults to the process's."""
+    return load(
+        Config, file=file, environ=os.environ if environ is None else environ, options=options
+    )

@@ -1,0 +1,74 @@
+"""One listening address for all roles of a node: each message goes to the role that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from mishards.core.errors import NotReady
+from mishards.core.ids import NodeId
+from mishards.rpc.messages import (
+    Fetch,
+    Message,
+    NodeStatus,
+    Query,
+    Reply,
+    Search,
+    StatusReply,
+)
+from mishards.rpc.protocol import CallContext, Handler
+
+_READS = (Search, Query, Fetch)
+
+
+class RoleDispatcher:
+    """Implements `Handler` over the roles of a node."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        self._node_id = node_id
+        self._roles: dict[str, Handler] = {}
+
+    def add(self, role: str, handler: Handler) -> None:
+        self._roles[role] = handler
+
+    def _role(self, message: Message) -> Handler:
+        name = "reader" if isinstance(message, _READS) else "writer"
+        handler = self._roles.get(name)
+        if handler is None:
+            raise NotReady(f"node {self._node_id} is no {name}, or not yet")
+        return handler
+
+    async def handle(self, message: Message, context: CallContext) -> Reply:
+        if isinstance(message, NodeStatus):
+            return await self._status(message, context)
+        return await self._role(message).handle(message, context)
+
+    def handle_now(self, message: Message) -> Reply | None:
+        if isinstance(message, NodeStatus):
+            return None
+        return self._role(message).handle_now(message)
+
+    def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
+        return self._role(message).stream(message, context)
+
+    async def _status(self, message: NodeStatus, context: CallContext) -> StatusReply:
+        """What the roles say of themselves, as one answer."""
+        answers = [await role.handle(message, context) for role in self._roles.values()]
+        return merged_status(self._node_id, [a for a in answers if isinstance(a, StatusReply)])
+
+
+def merged_status(node_id: NodeId, parts: Sequence[StatusReply]) -> StatusReply:
+    """One status of several roles; where they differ, the furthest counts."""
+    merged = StatusReply(node=node_id, roles=(), version=max((p.version for p in parts), default=0))  # type: ignore[type-var]
+    for part in parts:
+        merged = StatusReply(
+            node=node_id,
+            roles=merged.roles + part.roles,
+            version=merged.version,
+            applied_seq={**part.applied_seq, **merged.applied_seq},
+            applied_ts={**part.applied_ts, **merged.applied_ts},
+            epoch={**part.epoch, **merged.epoch},
+            segments={**part.segments, **merged.segments},
+            growing_rows={**part.growing_rows, **merged.growing_rows},
+            details={**part.details, **merged.details},
+        )
+    return merged

@@ -1,0 +1,84 @@
+"""A node's whole life in one process: seams, lock, roles, edge; and the way back.
+
+Invariant: whatever `open` raises, nothing that it started is left running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from mishards.api.milvus.edge.protocol import Edge
+from mishards.api.milvus.server import open_edge
+from mishards.core.ids import NodeId
+from mishards.core.runtime import SystemRuntime
+from mishards.server.config import Config
+from mishards.server.node import Node
+from mishards.server.seams import open_seams
+from mishards.storage.lock import DataLock
+
+_log = logging.getLogger(__name__)
+
+
+class RunningNode:
+    """A node that serves, and the address of its Milvus API where it has one."""
+
+    def __init__(self, node: Node, edge: Edge | None) -> None:
+        self.node = node
+        self.edge = edge
+
+    @property
+    def uri(self) -> str:
+        """For a client: `http://host:port`."""
+        assert self.edge is not None
+        return f"http://{self.edge.address}"
+
+
+@contextlib.asynccontextmanager
+async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[RunningNode]:
+    """A node from configuration; drained and closed at the end.
+
+    Raises:
+        ConfigError, DataInUse, MetadataUnavailable, StorageError: why it cannot start.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        runtime = SystemRuntime()
+        stack.push_async_callback(runtime.close)
+        if "writer" in roles and "://" not in config.cluster.data.removeprefix("file://"):
+            stack.enter_context(DataLock(config.data_folder))
+        seams = await open_seams(config, runtime)
+        stack.push_async_callback(seams.close)
+        scratch = Path(tempfile.mkdtemp(prefix="mishards-"))
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        node = Node(seams, config, roles, node_id(config, roles), scratch)
+        stack.push_async_callback(node.close)
+        await node.start()
+        edge = await _open_edge(node, config)
+        if edge is not None:
+            stack.push_async_callback(edge.close)
+        await node.announce("" if edge is None else edge.address)
+        stack.push_async_callback(node.withdraw)
+        _log.info("%s serves as %s at %s", node.id, ", ".join(node.roles), node.address)
+        yield RunningNode(node, edge)
+        _log.info("%s drains", node.id)
+
+
+async def _open_edge(node: Node, config: Config) -> Edge | None:
+    """The Milvus API of a node that is a proxy."""
+    if node.proxy is None:
+        return None
+    return await open_edge(node.proxy, config.proxy, inline=len(node.roles) > 1)
+
+
+def node_id(config: Config, roles: Sequence[str]) -> NodeId:
+    """The configured id, or one that no other process has."""
+    if config.node.id:
+        return NodeId(config.node.id)
+    kind = roles[0] if len(roles) == 1 else "node"
+    return NodeId(f"{kind}-{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}")

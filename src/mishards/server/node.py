@@ -1,0 +1,222 @@
+"""A node: the roles it holds, wired to the seams, started and ended in order.
+
+Invariant: a node is announced as ready only when every role of it serves, and is withdrawn before
+any of them stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from mishards.cluster.following import FollowSink, LogFollower
+from mishards.cluster.membership import Membership
+from mishards.cluster.publishing import LogPublisher
+from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId, SegmentId
+from mishards.discovery.protocol import NodeInfo
+from mishards.log.store import LogStore
+from mishards.metadata.protocol import Changes
+from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.proxy.plan import Router
+from mishards.proxy.proxy import Proxy
+from mishards.reader.reader import Reader
+from mishards.routing.registry import policy
+from mishards.rpc.memory import MemoryTransport
+from mishards.rpc.protocol import Listener
+from mishards.server.config import Config
+from mishards.server.dispatch import RoleDispatcher
+from mishards.server.follow import FanOutSink
+from mishards.server.presence import Presence
+from mishards.server.seams import Seams
+from mishards.server.transport import OwnFirstTransport
+from mishards.writer.writer import Writer
+
+ROLES = ("writer", "reader", "proxy")
+LOG_ID = LogId(0)
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """One process's share of a cluster. Not restartable: make a new one."""
+
+    def __init__(
+        self, seams: Seams, config: Config, roles: Sequence[str], node_id: NodeId, scratch: Path
+    ) -> None:
+        """`scratch` is a folder of this node alone, for files that need not survive it."""
+        self._seams = seams
+        self._config = config
+        self.roles = tuple(role for role in ROLES if role in roles)
+        self.id = node_id
+        self._scratch = scratch
+        runtime = seams.runtime
+        self._transport = OwnFirstTransport(seams.transport, MemoryTransport(runtime))
+        self._membership = Membership(runtime, seams.registry, config.node.heartbeat_s)
+        self._policy = policy(config.cluster.routing)
+        self._dispatcher = RoleDispatcher(node_id)
+        self._log_store = LogStore(seams.store, LOG_ID)
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+        self.proxy: Proxy | None = None
+        self._follower: LogFollower | None = None
+        self._listener: Listener | None = None
+        self._presence: Presence | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def address(self) -> str:
+        """Where peers reach this node."""
+        assert self._listener is not None
+        return self._listener.address
+
+    @property
+    def failed(self) -> asyncio.Future[None]:
+        """Done when something that the node cannot live without has ended."""
+        return self._failed
+
+    async def start(self) -> None:
+        """Start the roles and be announced. On an error, `close` cleans up what was started."""
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        changes = await self._seams.metadata.changes(MetadataVersion(0))
+        self._listener = await self._transport.listen(self._config.node.listen, self._dispatcher)
+        await self._start_presence()
+        if "writer" in self.roles:
+            await self._start_writer()
+        sinks = [*self._start_reader(changes), *self._start_proxy(changes)]
+        if sinks:
+            await self._start_follower(sinks, changes)
+
+    async def announce(self, edge: str = "") -> None:
+        """Become visible to the cluster as a node that serves."""
+        assert self._presence is not None
+        self._presence.set_edge(edge)
+        await self._presence.announce(ready=True)
+        await self._membership.refresh()
+
+    async def _start_presence(self) -> None:
+        runtime = self._seams.runtime
+        info = NodeInfo(id=self.id, roles=self.roles, address=self.address, ready=False)
+        self._presence = Presence(
+            runtime, self._seams.registry, info, self._leads, self._config.node.heartbeat_s
+        )
+        await self._presence.announce(ready=False)
+        self._tasks.append(runtime.spawn(self._presence.run(), f"presence of {self.id}"))
+        await self._membership.start()
+
+    def _leads(self) -> tuple[int, ...]:
+        return (LOG_ID,) if self._writer is not None and self._writer.leads else ()
+
+    async def _start_writer(self) -> None:
+        seams = self._seams
+        self._writer = Writer(
+            seams.runtime,
+            self._config.writer,
+            seams.store,
+            seams.metadata,
+            LogPublisher(seams.runtime, LOG_ID),
+            self.id,
+            LOG_ID,
+            scratch=self._scratch,
+        )
+        await self._writer.start()
+        self._dispatcher.add("writer", self._writer)
+        assert self._presence is not None
+        await self._presence.announce(ready=False)
+        await self._membership.refresh()
+
+    def _start_reader(self, changes: Changes) -> list[FollowSink]:
+        if "reader" not in self.roles:
+            return []
+        seams = self._seams
+        self._reader = Reader(
+            seams.runtime,
+            self._config.reader,
+            seams.store,
+            self.id,
+            serves=self._served_segments,
+            catch_up=self._catch_up,
+            scratch=self._scratch,
+        )
+        self._reader.start(MetadataSnapshot.empty().apply(changes))
+        self._dispatcher.add("reader", self._reader)
+        self._router = Router(self._policy)
+        return [self._reader]
+
+    def _served_segments(self, view: CollectionView) -> frozenset[SegmentId]:
+        """Segments that this node is among the first readers for: they are opened ahead."""
+        members = self._membership.view
+        readers = [node.id for node in self._membership.readers()]
+        if self.id not in readers:
+            readers.append(self.id)
+        table = self._router.table(view, members.version, sorted(readers))
+        replicas = max(1, view.meta.replica_number)
+        return frozenset(
+            segment for segment in view.segments if self.id in table.preferences[segment][:replicas]
+        )
+
+    async def _catch_up(self) -> None:
+        assert self._follower is not None
+        await self._follower.catch_up()
+
+    def _start_proxy(self, changes: Changes) -> list[FollowSink]:
+        if "proxy" not in self.roles:
+            return []
+        self.proxy = Proxy(
+            self._seams.runtime,
+            self._config.proxy,
+            self._transport,
+            self._membership,
+            self._policy,
+            self.id,
+            LOG_ID,
+        )
+        self.proxy.state.apply_changes(changes)
+        self._dispatcher.add("proxy", self.proxy)
+        return [self.proxy.state]
+
+    async def _start_follower(self, sinks: Sequence[FollowSink], changes: Changes) -> None:
+        snapshot = MetadataSnapshot.empty().apply(changes)
+        log = snapshot.logs.get(LOG_ID)
+        self._follower = LogFollower(
+            self._seams.runtime,
+            self._transport,
+            self._membership,
+            self._log_store if self._reader is not None else None,
+            self._seams.metadata,
+            FanOutSink(sinks),
+            LOG_ID,
+            EntrySeq(1) if log is None else log.replay_from,
+            snapshot.version,
+        )
+        self._tasks.append(self._seams.runtime.spawn(self._follow(), f"follower of {self.id}"))
+        if self._reader is not None:
+            await self._follower.catch_up()
+
+    async def _follow(self) -> None:
+        assert self._follower is not None
+        try:
+            await self._follower.run()
+        finally:
+            if not self._failed.done():
+                self._failed.set_result(None)
+
+    async def withdraw(self) -> None:
+        """Take no new work: other nodes stop sending to this one."""
+        if self._presence is not None:
+            await self._presence.withdraw()
+
+    async def close(self) -> None:
+        """End what runs, last started first."""
+        await self.withdraw()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._reader is not None:
+            await self._reader.close()
+        if self._writer is not None:
+            await self._writer.close()
+        if self._listener is not None:
+            await self._listener.close()
+        await self._membership.close()
+        await self._transport.close()

@@ -1,0 +1,64 @@
+"""A node's entry in the registry, renewed for as long as it lives."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from mishards.core.errors import MishardsError
+from mishards.core.runtime import Runtime
+from mishards.discovery.protocol import NodeInfo, Registry
+
+_log = logging.getLogger(__name__)
+
+
+class Presence:
+    """Announces a node every `heartbeat_s`, and at once when what it says has changed."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: Registry,
+        node: NodeInfo,
+        leads: Callable[[], tuple[int, ...]],
+        heartbeat_s: float,
+    ) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._node = msgspec.structs.replace(node, pid=os.getpid(), host=socket.gethostname())
+        self._leads = leads
+        self._heartbeat_s = heartbeat_s
+        self._reachable = True
+
+    def set_edge(self, address: str) -> None:
+        """Say from the next announcement on where clients reach the node."""
+        self._node = msgspec.structs.replace(self._node, edge=address)
+
+    async def announce(self, *, ready: bool) -> None:
+        """Say it now; a registry that cannot be reached is an error."""
+        self._node = msgspec.structs.replace(self._node, ready=ready, leads=self._leads())
+        await self._registry.announce(self._node)
+
+    async def run(self) -> None:
+        """Renew for ever; a registry that cannot be reached is logged once and tried again."""
+        while True:
+            await self._runtime.sleep(self._heartbeat_s)
+            try:
+                await self.announce(ready=self._node.ready)
+            except MishardsError as error:
+                if self._reachable:
+                    _log.warning("cannot renew this node in the registry: %s", error.message)
+                self._reachable = False
+            else:
+                self._reachable = True
+
+    async def withdraw(self) -> None:
+        """Leave; what cannot be said now expires by itself."""
+        try:
+            await self._registry.withdraw(self._node.id)
+        except MishardsError as error:
+            _log.warning("cannot leave the registry: %s", error.message)

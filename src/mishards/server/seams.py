@@ -1,0 +1,62 @@
+"""The four seams of a node, opened from configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mishards.core.errors import ConfigError
+from mishards.core.runtime import Runtime
+from mishards.discovery.protocol import Registry
+from mishards.discovery.registry import open_registry
+from mishards.metadata.protocol import MetadataStore
+from mishards.metadata.registry import open_metadata_store
+from mishards.rpc.protocol import Transport
+from mishards.rpc.tcp import FramedTransport
+from mishards.server.config import Config
+from mishards.storage.protocol import ObjectStore
+from mishards.storage.registry import open_store
+
+
+class Seams(msgspec.Struct, frozen=True):
+    """Everything a node reaches the world through; whoever opened them closes them."""
+
+    runtime: Runtime
+    transport: Transport
+    store: ObjectStore
+    metadata: MetadataStore
+    registry: Registry
+
+    async def close(self) -> None:
+        """Close all but the runtime."""
+        await self.transport.close()
+        await self.registry.close()
+        await self.metadata.close()
+        await self.store.close()
+
+
+async def open_seams(config: Config, runtime: Runtime) -> Seams:
+    """Open what the configuration names.
+
+    Raises:
+        ConfigError, PluginError: something cannot be opened as named.
+        DataInUse: the data belongs to another cluster.
+    """
+    cluster = config.cluster
+    if "://" not in cluster.data.removeprefix("file://"):
+        config.data_folder.mkdir(parents=True, exist_ok=True)
+    metadata = open_metadata_store(config.metadata_url, runtime)
+    await metadata.open(cluster.id)
+    return Seams(
+        runtime=runtime,
+        transport=FramedTransport(runtime, secret=cluster.secret),
+        store=open_store(cluster.data, runtime),
+        metadata=metadata,
+        registry=_open_registry(config, runtime),
+    )
+
+
+def _open_registry(config: Config, runtime: Runtime) -> Registry:
+    cluster = config.cluster
+    if cluster.discovery == "static" and not cluster.nodes:
+        raise ConfigError("cluster.discovery = 'static' needs cluster.nodes: role@address, …")
+    return open_registry(cluster.discovery, runtime, url=config.metadata_url, nodes=cluster.nodes)

@@ -1,0 +1,36 @@
+"""A transport that takes the short way to the node's own roles.
+
+A node that holds several roles calls them directly; everything else goes through the transport it
+wraps.
+"""
+
+from __future__ import annotations
+
+from mishards.rpc.memory import MemoryTransport
+from mishards.rpc.protocol import Channel, Handler, Listener, Transport
+
+
+class OwnFirstTransport:
+    """Implements `Transport`: the address it listens on is reached in memory."""
+
+    def __init__(self, outer: Transport, inner: MemoryTransport) -> None:
+        self._outer = outer
+        self._inner = inner
+        self._own: dict[str, Channel] = {}
+        self._inner_listeners: list[Listener] = []
+
+    async def listen(self, address: str, handler: Handler) -> Listener:
+        listener = await self._outer.listen(address, handler)
+        name = f"mem://{listener.address}"
+        self._inner_listeners.append(await self._inner.listen(name, handler))
+        self._own[listener.address] = self._inner.channel(name)
+        return listener
+
+    def channel(self, address: str) -> Channel:
+        return self._own.get(address) or self._outer.channel(address)
+
+    async def close(self) -> None:
+        for listener in self._inner_listeners:
+            await listener.close()
+        await self._inner.close()
+        await self._outer.close()
