@@ -76,6 +76,12 @@ class CollectionNotLoaded(InputError):
     code = 101
 
 
+class SchemaMismatch(InputError):
+    """Rows were made for an older schema of the collection; read the schema anew and retry."""
+
+    code = 109
+
+
 class CollectionAlreadyExists(InvalidParameter):
     """A collection of this name exists with a different schema."""
 

@@ -1,0 +1,95 @@
+"""Handlers of the methods that write and read rows, and the search that needs no loop.
+
+Invariants: a feature that is not served is refused by name; nothing of a refused request is
+written. `HybridSearch` has no handler and is answered as unimplemented.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from pymilvus.grpc_gen import milvus_pb2
+
+from mishards.api.milvus.decode_reads import decode_delete, decode_query, decode_search
+from mishards.api.milvus.decode_rows import decode_insert, decode_upsert
+from mishards.api.milvus.encode_answers import (
+    encode_delete,
+    encode_insert,
+    encode_query,
+    encode_search,
+    encode_upsert,
+)
+from mishards.api.milvus.handler import Handler
+from mishards.core.errors import CollectionNotFound, InvalidParameter
+from mishards.proxy.calls import ProxyApi
+
+_parse_search = milvus_pb2.SearchRequest.FromString
+
+
+async def insert(proxy: ProxyApi, request: Any) -> bytes:
+    """Serves `Insert`."""
+    view = proxy.snapshot.resolve(request.db_name, request.collection_name)
+    return encode_insert(await proxy.insert(decode_insert(request, view)))
+
+
+async def upsert(proxy: ProxyApi, request: Any) -> bytes:
+    """Serves `Upsert`."""
+    view = proxy.snapshot.resolve(request.db_name, request.collection_name)
+    return encode_upsert(await proxy.upsert(decode_upsert(request, view)))
+
+
+async def delete(proxy: ProxyApi, request: Any) -> bytes:
+    """Serves `Delete`."""
+    return encode_delete(await proxy.delete(decode_delete(request)))
+
+
+async def search(proxy: ProxyApi, request: Any) -> bytes:
+    """Serves `Search`."""
+    call, round_decimal = decode_search(request)
+    return encode_search(await proxy.search(call), call.collection, round_decimal)
+
+
+async def query(proxy: ProxyApi, request: Any) -> bytes:
+    """Serves `Query`."""
+    call, collection_id = decode_query(request)
+    if collection_id:
+        current = proxy.snapshot.resolve(call.database, call.collection).id
+        if collection_id != current:
+            raise CollectionNotFound(
+                f"collection {call.collection!r} now has the id {current}; "
+                f"the iterator began on {collection_id}"
+            )
+    return encode_query(await proxy.query(call), call.collection)
+
+
+def search_now(proxy: ProxyApi, payload: bytes, database: str = "") -> bytes | None:
+    """Serves `Search` in the calling thread where the proxy can answer at once. Any thread.
+
+    Args:
+        payload: a serialised `SearchRequest`.
+        database: of the connection; used where the request names none.
+
+    Returns:
+        A serialised `SearchResults`, or None when the answer needs the loop: the same payload
+        then goes to the handler.
+
+    Raises:
+        MishardsError: what the handler would raise.
+    """
+    try:
+        request = _parse_search(payload)
+    except DecodeError as error:
+        raise InvalidParameter(f"the request is no SearchRequest: {error}") from error
+    call, round_decimal = decode_search(request, database)
+    answer = proxy.search_now(call)
+    return None if answer is None else encode_search(answer, call.collection, round_decimal)
+
+
+DATA_HANDLERS: dict[str, Handler] = {
+    "Insert": Handler(milvus_pb2.InsertRequest, milvus_pb2.MutationResult, insert),
+    "Upsert": Handler(milvus_pb2.UpsertRequest, milvus_pb2.MutationResult, upsert),
+    "Delete": Handler(milvus_pb2.DeleteRequest, milvus_pb2.MutationResult, delete),
+    "Search": Handler(milvus_pb2.SearchRequest, milvus_pb2.SearchResults, search),
+    "Query": Handler(milvus_pb2.QueryRequest, milvus_pb2.QueryResults, query),
+}
