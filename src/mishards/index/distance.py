@@ -15,10 +15,12 @@ from mishards.core.schema import Metric
 from mishards.index.protocol import Floats, Offsets
 from mishards.index.threads import limit_threads
 
-_BLOCK_BYTES = 4 << 20
-"""Rows that must be gathered or scaled are copied in blocks of about this size: near a cache."""
-_MERGE_CELLS = 1 << 20
-"""Queries × k that are merged over blocks at a time."""
+_BLOCK_BYTES = 512 << 10
+"""Rows that must be gathered or scaled are copied in blocks of this size: they stay in a cache."""
+_HELD_HITS = 4 << 20
+"""Hits (queries × k, with those of blocks not yet merged) that are held at a time."""
+_MERGED_WIDTH = 1024
+"""Hits per query of several blocks that are held before they are merged."""
 
 _swig_ptr = faiss.swig_ptr
 
@@ -26,7 +28,7 @@ _swig_ptr = faiss.swig_ptr
 def inverse_norms(vectors: Floats) -> Floats:
     """One over each row's length, 0 for a zero row; shape (n,)."""
     result = np.empty(len(vectors), dtype=np.float32)
-    step = _block_rows(vectors)
+    step = max(1, _BLOCK_BYTES // (4 * int(vectors.shape[1])))
     for start in range(0, len(vectors), step):
         block = vectors[start : start + step]
         squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
@@ -73,36 +75,63 @@ def nearest(
     if rows is None and scales is None:
         return _knn(vectors, queries, k, metric)
     count = len(vectors) if rows is None else len(rows)
-    step = max(_block_rows(vectors), min(k, count), 1)
-    if count <= step:
-        block = _gather(vectors, rows, scales, 0, count)
-        distances, found = _knn(block, queries, k, metric)
-        return distances, found if rows is None else _translate(found, rows)
-    best = _padding(len(queries), k, metric)
-    group = max(1, _MERGE_CELLS // k)
+    if count == 0:
+        return _padding(len(queries), k, metric)
+    # A group of queries sees all blocks before the next: what is held stays small.
+    group = max(1, _HELD_HITS // (2 * k))
+    if len(queries) <= group:
+        return _scan(vectors, queries, k, metric, rows, scales, count)
+    parts = [
+        _scan(vectors, queries[low : low + group], k, metric, rows, scales, count)
+        for low in range(0, len(queries), group)
+    ]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def _scan(
+    vectors: Floats,
+    queries: Floats,
+    k: int,
+    metric: Metric,
+    rows: Offsets | None,
+    scales: Floats | None,
+    count: int,
+) -> tuple[Floats, Offsets]:
+    """Search blocks of copied rows one after the other, and merge what they gave."""
+    # Many queries pay for the block once; one query wants it to stay in the cache.
+    size = _BLOCK_BYTES if len(queries) == 1 else 4 * _BLOCK_BYTES
+    step = min(count, max(1, size // (4 * int(vectors.shape[1])), k // 2))
+    buffer = np.empty((step, vectors.shape[1]), dtype=np.float32)
+    held: list[tuple[Floats, Offsets]] = []
+    width = 0
     for start in range(0, count, step):
         stop = min(start + step, count)
-        block = _gather(vectors, rows, scales, start, stop)
-        offsets = np.arange(start, stop) if rows is None else rows[start:stop]
-        for low in range(0, len(queries), group):
-            part = slice(low, low + group)
-            distances, found = _knn(block, queries[part], min(k, stop - start), metric)
-            _merge(best, part, distances, _translate(found, offsets), metric)
-    return best
-
-
-def _block_rows(vectors: Floats) -> int:
-    return max(1, _BLOCK_BYTES // (int(vectors.shape[1]) * 4))
-
-
-def _gather(
-    vectors: Floats, rows: Offsets | None, scales: Floats | None, start: int, stop: int
-) -> Floats:
-    chosen: Any = slice(start, stop) if rows is None else rows[start:stop]
-    block: Floats = vectors[chosen]
-    if scales is not None:
-        block = block * scales[chosen, np.newaxis]
-    return np.ascontiguousarray(block)
+        block = buffer[: stop - start]
+        chosen: Any = slice(start, stop)
+        if rows is not None:
+            chosen = rows[chosen]
+            np.take(vectors, chosen, axis=0, out=block, mode="clip")
+            if scales is not None:
+                block *= scales[chosen, np.newaxis]
+        else:
+            assert scales is not None
+            np.multiply(vectors[chosen], scales[chosen, np.newaxis], out=block)
+        distances, found = _knn(block, queries, min(k, stop - start), metric)
+        found = rows[start:stop][found] if rows is not None else found + start
+        held.append((distances, found))
+        width += distances.shape[1]
+        if width > max(4 * k, _MERGED_WIDTH):
+            held = [_merge(held, k, metric)]
+            width = held[0][0].shape[1]
+    distances, offsets = _merge(held, k, metric) if len(held) > 1 else held[0]
+    missing = k - distances.shape[1]
+    if missing == 0:
+        return distances, offsets
+    padding = _padding(len(queries), missing, metric)
+    return (
+        np.concatenate((distances, padding[0]), axis=1),
+        np.concatenate((offsets, padding[1]), axis=1),
+    )
 
 
 def _knn(vectors: Floats, queries: Floats, k: int, metric: Metric) -> tuple[Floats, Offsets]:
@@ -122,26 +151,15 @@ def _knn(vectors: Floats, queries: Floats, k: int, metric: Metric) -> tuple[Floa
     return distances, found
 
 
-def _translate(found: Offsets, offsets: Offsets) -> Offsets:
-    """Positions in a block to row offsets; -1 stays."""
-    if len(offsets) == 0:
-        return found
-    return np.where(found < 0, -1, offsets[found])
-
-
 def _padding(nq: int, k: int, metric: Metric) -> tuple[Floats, Offsets]:
     worst = np.inf if metric.smaller_is_closer else -np.inf
     return np.full((nq, k), worst, dtype=np.float32), np.full((nq, k), -1, dtype=np.int64)
 
 
-def _merge(
-    best: tuple[Floats, Offsets], part: slice, distances: Floats, found: Offsets, metric: Metric
-) -> None:
-    """Merge hits of a block into rows `part` of `best`, in place."""
-    k = best[0].shape[1]
-    all_distances = np.concatenate((best[0][part], distances), axis=1)
-    all_found = np.concatenate((best[1][part], found), axis=1)
-    scores = all_distances if metric.smaller_is_closer else -all_distances
+def _merge(held: list[tuple[Floats, Offsets]], k: int, metric: Metric) -> tuple[Floats, Offsets]:
+    """The best k of hits side by side; fewer when there are fewer."""
+    distances = np.concatenate([part[0] for part in held], axis=1)
+    offsets = np.concatenate([part[1] for part in held], axis=1)
+    scores = distances if metric.smaller_is_closer else -distances
     order = np.argsort(scores, axis=1, kind="stable")[:, :k]
-    best[0][part] = np.take_along_axis(all_distances, order, axis=1)
-    best[1][part] = np.take_along_axis(all_found, order, axis=1)
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(offsets, order, axis=1)

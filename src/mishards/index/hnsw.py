@@ -32,7 +32,7 @@ _SEARCH = (IntParam("ef", 1, INT_MAX), IntParam("level", 1, 10))
 _LEVEL_EF = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
 """`ef` of level 1 … 10; level 1 gives recall@10 of about .96 on real 384-d sentence embeddings."""
 _ROWS_PER_EF = 24
-"""Rows that brute force compares while HNSW takes one more step of `ef` (measured, M=16)."""
+"""Rows that brute force gathers and compares while HNSW takes one step of `ef` (measured)."""
 _MOST_CACHED = 256
 _SearchParameters: Any = vars(faiss)["SearchParametersHNSW"]
 
@@ -96,7 +96,7 @@ class HnswIndex:
             settings = self._unfiltered(params["ef"])
         else:
             ef = self._widened(params["ef"], allowed_count)
-            selector = faiss.IDSelectorBitmap(self._rows, faiss.swig_ptr(allowed))
+            selector = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(allowed))
             settings = _SearchParameters(efSearch=ef, sel=selector)
         pointer = faiss.swig_ptr
         self._search(nq, pointer(queries), k, pointer(distances), pointer(offsets), settings)

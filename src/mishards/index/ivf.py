@@ -31,6 +31,7 @@ _ROWS_PER_CODE = 4
 """Rows per code word below which product quantization is not worth training."""
 _CENTROID_COST = 2.0
 """Rows that brute force compares while one centroid is compared and ranked."""
+_SearchParameters: Any = faiss.SearchParametersIVF
 
 
 class IvfFlatFamily:
@@ -153,11 +154,11 @@ class IvfIndex:
         offsets = np.empty((nq, k), dtype=np.int64)
         pointer = faiss.swig_ptr
         if allowed is None:
-            settings = faiss.SearchParametersIVF(nprobe=min(params["nprobe"], self._lists))
+            settings = _SearchParameters(nprobe=min(params["nprobe"], self._lists))
         else:
-            selector = faiss.IDSelectorBitmap(self._rows, pointer(allowed))
+            selector = faiss.IDSelectorBitmap(len(allowed), pointer(allowed))
             probes = self._probes(params["nprobe"], allowed_count)
-            settings = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
+            settings = _SearchParameters(nprobe=probes, sel=selector)
         self._search(nq, pointer(queries), k, pointer(distances), pointer(offsets), settings)
         return distances, offsets
 

@@ -50,8 +50,8 @@ class VectorIndex(Protocol):
         """
 
     def work(self, k: int, params: Mapping[str, Any], allowed_count: int) -> float:
-        """What `search` costs per query, as a number of rows that brute force would compare in
-        the same time; `allowed_count` is the number of all rows when all may be hit."""
+        """What `search` costs per query, as a number of rows that brute force would gather and
+        compare in the same time; `allowed_count` is the number of rows when all may be hit."""
 
 
 class IndexFamily(Protocol):

@@ -1,0 +1,1 @@
+"""One immutable segment: writing, opening, deletes and exact or indexed search."""
