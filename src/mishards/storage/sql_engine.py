@@ -19,13 +19,16 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from mishards.core.errors import ConfigError, PluginError
 
 BUSY_TIMEOUT_S = 5.0
-"""How long SQLite waits for another process's lock before it gives up."""
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, lock_wait_s: float = BUSY_TIMEOUT_S) -> Engine:
     """An engine for `url`; it connects at the first use. The caller disposes of it.
 
     The folder of a SQLite file is created. Any thread may use the engine.
+
+    Args:
+        url: of SQLAlchemy; a SQLite one has to name a file.
+        lock_wait_s: how long SQLite waits for another process's lock before it gives up.
 
     Raises:
         ConfigError: the URL cannot be parsed, or its folder cannot be created; names it.
@@ -37,11 +40,21 @@ def open_engine(url: str) -> Engine:
         raise ConfigError(f"invalid database URL {url!r}: {error}") from error
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _open_sqlite(parsed)
+            return _open_sqlite(parsed, lock_wait_s)
         return sa.create_engine(parsed, pool_pre_ping=True, pool_recycle=300)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         shown = parsed.render_as_string(hide_password=True)
         raise PluginError(f"no driver for the database URL {shown!r}: {error}") from error
+
+
+@contextmanager
+def read_transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction whose reads all see the same state."""
+    with engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -54,7 +67,7 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, lock_wait_s: float) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise ConfigError(
             f"invalid database URL {url!s}: name a file, as in sqlite:////folder/file"
@@ -64,7 +77,7 @@ def _open_sqlite(url: URL) -> Engine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot create the folder of {url!s}: {error.strerror}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = sa.create_engine(url, connect_args={"timeout": lock_wait_s})
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
     return engine
