@@ -1,0 +1,1 @@
+"""Stores around a store, each with one concern: retries, counts, faults."""

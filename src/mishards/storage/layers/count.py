@@ -1,0 +1,62 @@
+"""Counts what a store is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from mishards.storage.protocol import ObjectInfo, ObjectStore
+
+
+class CountingStore:
+    """Passes everything on and counts it, whether it succeeds or not.
+
+    Attributes:
+        calls: by operation (`get`, `create`, `put`, `put_file`, `list`, `delete`).
+        bytes_read: given back by `get`.
+        bytes_written: handed to `create` and `put`.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.calls: Counter[str] = Counter()
+        self.bytes_read = 0
+        self.bytes_written = 0
+
+    def reset(self) -> None:
+        self.calls.clear()
+        self.bytes_read = self.bytes_written = 0
+
+    async def get(self, key: str) -> bytes:
+        self.calls["get"] += 1
+        data = await self._store.get(key)
+        self.bytes_read += len(data)
+        return data
+
+    async def create(self, key: str, data: bytes) -> None:
+        self.calls["create"] += 1
+        self.bytes_written += len(data)
+        await self._store.create(key, data)
+
+    async def put(self, key: str, data: bytes) -> None:
+        self.calls["put"] += 1
+        self.bytes_written += len(data)
+        await self._store.put(key, data)
+
+    async def put_file(self, key: str, path: Path) -> None:
+        self.calls["put_file"] += 1
+        await self._store.put_file(key, path)
+
+    async def list(self, prefix: str, start_after: str = "") -> list[ObjectInfo]:
+        self.calls["list"] += 1
+        return await self._store.list(prefix, start_after)
+
+    async def delete(self, key: str) -> None:
+        self.calls["delete"] += 1
+        await self._store.delete(key)
+
+    def local_path(self, key: str) -> Path | None:
+        return self._store.local_path(key)
+
+    async def close(self) -> None:
+        await self._store.close()
