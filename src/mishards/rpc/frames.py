@@ -144,11 +144,13 @@ class FrameConnection(asyncio.BufferedProtocol):
         """The connection is of no use any more, and `error` says why; called once."""
         raise NotImplementedError
 
-    def write(self, frame: bytes | bytearray) -> None:
-        """Send a frame; nothing happens when the connection is closing."""
+    def write(self, frame: bytes | bytearray) -> bool:
+        """Send a frame; whether the connection was open to take it."""
         transport = self.transport
-        if transport is not None and not transport.is_closing():
-            transport.write(frame)
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(frame)
+        return True
 
     async def drained(self) -> None:
         """Wait until the peer has read most of what was written, or the connection is gone."""

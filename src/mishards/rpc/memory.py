@@ -61,9 +61,13 @@ class MemoryListener:
         self.handler = handler
         self._listeners = listeners
         self._work: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def run(self, work: Coroutine[Any, Any, T], calls: set[asyncio.Task[Any]]) -> T:
         """Do `work` in a task that ends with this listener or with the caller's `calls`."""
+        if self._closed:
+            work.close()
+            raise self._broken()
         task = asyncio.get_running_loop().create_task(work)
         self._work.add(task)
         calls.add(task)
@@ -72,7 +76,7 @@ class MemoryListener:
         except asyncio.CancelledError:
             caller = asyncio.current_task()
             if task.cancelled() and caller is not None and not caller.cancelling():
-                raise Unavailable(f"{self.address}: the connection broke") from None
+                raise self._broken() from None
             raise
         finally:
             self._work.discard(task)
@@ -81,7 +85,11 @@ class MemoryListener:
     async def close(self) -> None:
         if self._listeners.get(self.address) is self:
             del self._listeners[self.address]
+        self._closed = True
         await _cancel_all(self._work)
+
+    def _broken(self) -> Unavailable:
+        return Unavailable(f"{self.address}: the connection broke")
 
 
 class MemoryChannel:

@@ -12,13 +12,14 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from mishards.core.errors import (
     DeadlineExceeded,
     InternalError,
     MishardsError,
     ProtocolError,
+    Unavailable,
 )
 from mishards.core.runtime import Runtime
 from mishards.rpc import frames
@@ -72,6 +73,13 @@ async def items(handler: Handler, message: Message, context: CallContext) -> Asy
         raise internal_error(message, error) from error
 
 
+class Accepted(NamedTuple):
+    """What a listener holds: open connections, and the cancelled work of closed ones."""
+
+    connections: set[ServerConnection]
+    ending: set[asyncio.Task[None]]
+
+
 class ServerConnection(FrameConnection):
     """One accepted connection."""
 
@@ -81,20 +89,20 @@ class ServerConnection(FrameConnection):
         runtime: Runtime,
         handler: Handler,
         secret: bytes,
-        open_connections: set[ServerConnection],
+        accepted: Accepted,
     ) -> None:
         super().__init__(loop, _HANDSHAKE_BYTES)
         self._runtime = runtime
         self._handler = handler
         self._inline = bool(getattr(handler, "answers_inline", False))
         self._handshake: Handshake | None = Handshake(secret)
-        self._open = open_connections
+        self._accepted = accepted
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._open.add(self)
+        self._accepted.connections.add(self)
         self._patience = self.loop.call_later(HANDSHAKE_TIMEOUT_S, self.abort)
         assert self._handshake is not None
         self.write(frame_of(frames.HELLO, 0, self._handshake.challenge()))
@@ -116,8 +124,7 @@ class ServerConnection(FrameConnection):
         elif kind == frames.REQUEST:
             self._request(call, body)
         elif kind == frames.CANCEL:
-            if (task := self._tasks.pop(call, None)) is not None:
-                task.cancel()
+            self._cancel(call)
         elif kind == frames.STREAM:
             self._stream(call, body)
         elif kind == frames.ERROR and call == 0:
@@ -128,22 +135,30 @@ class ServerConnection(FrameConnection):
     def ended(self, error: MishardsError) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._open.discard(self)
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
+        self._accepted.connections.discard(self)
+        for call in list(self._tasks):
+            self._cancel(call)
 
     async def stop(self, grace_s: float) -> None:
-        """Cancel what runs and close, sending what is buffered for at most `grace_s`."""
-        tasks = list(self._tasks.values())
-        self.shut(MishardsError("the listener is closed"))
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel what runs, and close after sending what is buffered for at most `grace_s`."""
+        self.shut(Unavailable("the listener is closed"))
         try:
             async with asyncio.timeout(grace_s):
                 await asyncio.shield(self.closed)
         except TimeoutError:
             self.abort()
             await asyncio.shield(self.closed)
+
+    def _cancel(self, call: int) -> bool:
+        """Cancel a call that is in progress; whether it was."""
+        task = self._tasks.pop(call, None)
+        if task is None:
+            return False
+        ending = self._accepted.ending
+        ending.add(task)
+        task.add_done_callback(ending.discard)
+        task.cancel()
+        return True
 
     def _greet(self, kind: int, body: memoryview) -> None:
         if kind != frames.HELLO:
@@ -190,8 +205,7 @@ class ServerConnection(FrameConnection):
             self._tasks.pop(call, None)
 
     def _expire(self, call: int, remaining_s: float) -> None:
-        if (task := self._tasks.pop(call, None)) is not None:
-            task.cancel()
+        if self._cancel(call):
             late = DeadlineExceeded(f"the call did not end within its {remaining_s:.3f} s")
             self.write(error_frame(call, late))
 
@@ -208,7 +222,8 @@ class ServerConnection(FrameConnection):
         try:
             async with aclosing(cast("Any", items(self._handler, message, context))) as stream:
                 async for item in stream:
-                    self.write(frame_of(frames.ITEM, call, item))
+                    if not self.write(frame_of(frames.ITEM, call, item)):
+                        return  # nothing else would stop a stream that never has to wait
                     if self.paused:
                         await self.drained()
             self.write(empty_frame(frames.END, call))

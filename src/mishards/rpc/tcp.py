@@ -18,7 +18,7 @@ from mishards.core.errors import ConfigError, Unavailable
 from mishards.core.runtime import Runtime
 from mishards.rpc.channel import DialledConnection, FramedChannel
 from mishards.rpc.protocol import Channel, Handler, Listener
-from mishards.rpc.serving import ServerConnection
+from mishards.rpc.serving import Accepted, ServerConnection
 
 _CLOSE_GRACE_S = 1.0
 _KEEPALIVE_IDLE_S = 5
@@ -40,10 +40,10 @@ class FramedTransport:
 
     async def listen(self, address: str, handler: Handler) -> Listener:
         loop = asyncio.get_running_loop()
-        connections: set[ServerConnection] = set()
+        accepted = Accepted(set(), set())
 
         def accept() -> ServerConnection:
-            return ServerConnection(loop, self._runtime, handler, self._secret, connections)
+            return ServerConnection(loop, self._runtime, handler, self._secret, accepted)
 
         try:
             match _parse(address):
@@ -55,7 +55,7 @@ class FramedTransport:
                     address = _tcp_address(host, server)
         except OSError as error:
             raise ConfigError(f"cannot listen on {address}: {error}") from error
-        return FramedListener(address, server, connections)
+        return FramedListener(address, server, accepted)
 
     def channel(self, address: str) -> Channel:
         channel = self._channels.get(address)
@@ -98,31 +98,29 @@ class FramedTransport:
         if not stat.S_ISSOCK(mode):
             raise ConfigError(f"cannot listen on {address}: the file exists and is no socket")
         try:
-            _, writer = await asyncio.open_unix_connection(str(path))
+            reader, writer = await asyncio.open_unix_connection(str(path))
         except ConnectionRefusedError:
             await self._runtime.blocking(path.unlink)
             return
+        await reader.read(1)  # its greeting; who goes before it leaves a half-accepted connection
         writer.close()
+        await writer.wait_closed()
         raise ConfigError(f"cannot listen on {address}: another process listens there")
 
 
 class FramedListener:
     """What `FramedTransport.listen` gives; see `rpc.protocol.Listener`."""
 
-    def __init__(
-        self,
-        address: str,
-        server: asyncio.AbstractServer,
-        connections: set[ServerConnection],
-    ) -> None:
+    def __init__(self, address: str, server: asyncio.AbstractServer, accepted: Accepted) -> None:
         self.address = address
         self._server = server
-        self._connections = connections
+        self._accepted = accepted
 
     async def close(self) -> None:
         self._server.close()
-        connections = list(self._connections)
+        connections = list(self._accepted.connections)
         await asyncio.gather(*(connection.stop(_CLOSE_GRACE_S) for connection in connections))
+        await asyncio.gather(*self._accepted.ending, return_exceptions=True)
         await self._server.wait_closed()
 
 
