@@ -81,7 +81,8 @@ def _default(field: FieldSchema) -> pa.Scalar:
 
 
 def _type_name(number: int) -> str:
-    return DataType(number).name if number in DataType else f"type {number}"
+    known = DataType._value2member_map_.get(number)
+    return f"type {number}" if known is None else str(known.name)
 
 
 def _validity(data: Any, field: FieldSchema, rows: int) -> Array | None:
