@@ -64,12 +64,10 @@ def check_integers(
             checked[spec.name] = _integer(spec, value)
         elif spec.default is not None:
             checked[spec.name] = spec.default
-    if len(checked) < len(params):
-        names = [spec.name for spec in known]
-        for name in params:
-            if name not in ignored and name not in names:
-                listed = ", ".join(names) or "none"
-                raise InvalidParameter(f"unknown index parameter {name!r}; known are: {listed}")
+    for name in params:
+        if name not in ignored and all(name != spec.name for spec in known):
+            listed = ", ".join(spec.name for spec in known) or "none"
+            raise InvalidParameter(f"unknown index parameter {name!r}; known are: {listed}")
     return checked
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from mishards.core.schema import FieldSchema, Metric
-from mishards.index.distance import nearest, prepare_queries
+from mishards.index.distance import prepare_queries
+from mishards.index.exact import nearest
 from mishards.index.protocol import Bitmap, Floats, Offsets, VectorIndex
 from mishards.segments import bitmaps
 from mishards.segments.read import Segment
