@@ -37,10 +37,10 @@ def select_top(
     """
     score = distances if smaller_is_closer else -distances
     if queries is None:
-        kept = _newest(np.lexsort((-timestamps, keys)), keys)
+        kept = _newest(np.lexsort((score, -timestamps, keys)), keys)
         kept = kept[np.lexsort((keys[kept], score[kept]))]
         return kept[:k]
-    by_key = np.lexsort((-timestamps, keys, queries))
+    by_key = np.lexsort((score, -timestamps, keys, queries))
     kept = _newest(by_key, keys, queries)
     kept = kept[np.lexsort((keys[kept], score[kept], queries[kept]))]
     ordered = queries[kept]

@@ -1,0 +1,1 @@
+"""Measurements beside peers, each pair in one run on one machine."""

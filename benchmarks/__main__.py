@@ -1,0 +1,54 @@
+"""`python -m benchmarks`: run the suites and write one table as markdown and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+SUITES = ("search", "hop", "engine", "memory")
+_RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks")
+    parser.add_argument("--only", choices=SUITES, action="append", help="may be repeated")
+    parser.add_argument("--quick", action="store_true", help="small data, short runs")
+    chosen = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for name in chosen.only or SUITES:
+        rows += import_module(f"benchmarks.{name}").run(chosen.quick)
+    machine = {"cores": os.cpu_count(), "platform": platform.platform()}
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    report = {"when": when, "quick": chosen.quick, "machine": machine, "rows": rows}
+    _RESULTS.mkdir(exist_ok=True)
+    (_RESULTS / "latest.json").write_text(json.dumps(report, indent=2) + "\n")
+    table = markdown(rows)
+    (_RESULTS / "latest.md").write_text(table)
+    print(table)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table: one line per figure."""
+    lines = ["| what | ours | beside | theirs | ratio | to reach | reached | note |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        lines.append(
+            f"| {row['what']} | {_number(row['ours'])} | {row['beside']} | "
+            f"{_number(row['theirs'])} | {row['ratio']:.2f} | {row['goal']} | "
+            f"{'yes' if row.get('reached') else 'no'} | {row.get('note', '')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()
