@@ -60,7 +60,7 @@ def move(source: Path, target: Path, temporary: Path) -> None:
         sync(target.parent)
         return
     try:
-        shutil.copyfile(source, temporary)
+        in_folder(temporary, lambda: shutil.copyfile(source, temporary))
         sync(temporary)
     except OSError:
         remove(temporary)
