@@ -12,11 +12,13 @@ from typing import Any
 
 import msgspec
 
-from mishards.core import limits
 from mishards.core.errors import InvalidParameter, MissingParameter, Unimplemented
 
 _MOST_CHARACTERS = 8_192
 """Of one parameter's value; keeps what is remembered of them small."""
+
+_UNLIMITED = -1
+"""How clients write a query's limit that is none."""
 
 _HARMLESS = frozenset({"cluster_id", "collection_id", "nq"})
 _ABSENT = frozenset({"", "false", "none", "null"})
@@ -136,9 +138,9 @@ def query_params(pairs: Iterable[tuple[str, str]]) -> QueryParams:
     given.pop("reduce_stop_for_best", None)
     for name, value in given.items():
         _refuse(name, value)
-    rows = 0 if limit is None else _integer("limit", limit)
-    if limit is not None and rows != -1:
-        _check_window(rows, offset)
+    rows = _UNLIMITED if limit is None else _integer("limit", limit)
+    if rows < 1 and rows != _UNLIMITED:
+        raise InvalidParameter(f"limit {rows} is invalid: it should be greater than 0")
     return QueryParams(
         limit=max(rows, 0),
         offset=offset,
@@ -146,18 +148,6 @@ def query_params(pairs: Iterable[tuple[str, str]]) -> QueryParams:
         iterator=iterator,
         collection_id=collection_id,
     )
-
-
-def _check_window(limit: int, offset: int) -> None:
-    if limit < 1:
-        raise InvalidParameter(f"limit {limit} is invalid: it should be greater than 0")
-    if offset < 0:
-        raise InvalidParameter(f"offset {offset} is invalid: it should be 0 or greater")
-    if offset + limit > limits.MAX_QUERY_WINDOW:
-        raise InvalidParameter(
-            f"offset and limit together are {offset + limit}: "
-            f"they should be in range [1, {limits.MAX_QUERY_WINDOW}]"
-        )
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -210,12 +200,10 @@ def _integer(name: str, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     try:
-        return int(value) if isinstance(value, str) else _not_integer(name, value)
+        if isinstance(value, str):
+            return int(value)
     except ValueError:
-        return _not_integer(name, value)
-
-
-def _not_integer(name: str, value: Any) -> int:
+        pass
     raise InvalidParameter(f"parameter {name!r} is {value!r}; an integer is expected")
 
 

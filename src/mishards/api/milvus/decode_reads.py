@@ -21,6 +21,7 @@ from mishards.proxy.calls import DeleteCall, QueryCall, SearchCall
 from mishards.proxy.rows import check_finite
 
 COUNT = "count(*)"
+"""The output field that asks for the number of rows; see `QueryCall`."""
 
 _LEVELS = tuple(ConsistencyLevel)
 _EVENTUALLY_TS, _BOUNDED_TS = 1, 2
@@ -156,11 +157,8 @@ def decode_query(request: Any) -> tuple[QueryCall, int]:
         raise Unimplemented(f"namespace {request.namespace!r}: namespaces are not served")
     params = query_params((pair.key, pair.value) for pair in request.query_params)
     output = _query_output(request.output_fields)
-    if output == (COUNT,):
-        if params.limit or params.offset:
-            raise InvalidParameter(f"{COUNT} takes neither limit nor offset")
-    elif not request.expr.strip() and not params.limit:
-        raise InvalidParameter("a query without a filter expression needs a limit")
+    if output == (COUNT,) and (params.limit or params.offset):
+        raise InvalidParameter(f"{COUNT} takes neither limit nor offset")
     level, guarantee = _consistency(request)
     if params.iterator and guarantee > _BOUNDED_TS:
         level = ConsistencyLevel.CUSTOMIZED
@@ -194,6 +192,7 @@ def decode_delete(request: Any) -> DeleteCall:
 
     Raises:
         MissingParameter: there is no filter.
+        InvalidParameter, Unimplemented: names the parameter and its value.
     """
     if getattr(request, "namespace", ""):
         raise Unimplemented(f"namespace {request.namespace!r}: namespaces are not served")

@@ -12,6 +12,8 @@ from pymilvus.client.prepare import Prepare
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from mishards.api.milvus.data import DATA_HANDLERS
+from mishards.api.milvus.decode_columns import decode_column, filled_column
+from mishards.core.columns import arrow_type
 from mishards.core.errors import (
     CollectionNotFound,
     InvalidParameter,
@@ -21,6 +23,8 @@ from mishards.core.errors import (
     SchemaMismatch,
     Unimplemented,
 )
+from mishards.core.ids import FieldId
+from mishards.core.schema import DataType, FieldSchema
 
 
 def call(proxy: Any, method: str, request: Any) -> MutationResult:
@@ -93,6 +97,24 @@ def test_default_stands_for_null_and_for_left_out(
     call(proxy, "Insert", insert_request(rows, client_fields))
 
     assert [row["stars"] for row in rows_of(proxy)] == [5, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [
+        ({"type": DataType.VARCHAR, "default": "é"}, "é"),
+        ({"type": DataType.JSON, "default": '{"a":1}'}, b'{"a":1}'),
+        ({"type": DataType.BOOL, "default": False}, False),
+        ({"type": DataType.INT8, "default": -3}, -3),
+        ({"type": DataType.DOUBLE, "default": 0.1}, 0.1),
+    ],
+)
+def test_defaults_of_every_kind(options: Any, value: Any) -> None:
+    field = FieldSchema(id=FieldId(100), name="f", has_default=True, **options)
+    data = schema_pb2.FieldData(type=int(field.type), valid_data=[False, False])
+
+    for column in (filled_column(field, 2), decode_column(data, field, 2)):
+        assert (column.type, column.to_pylist()) == (arrow_type(field), [value, value])
 
 
 def test_whole_fields_left_out_of_the_request_are_filled(
