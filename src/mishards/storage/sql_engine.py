@@ -36,15 +36,13 @@ def open_engine(url: str, *, lock_wait_s: float = BUSY_TIMEOUT_S) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigError(f"invalid database URL {url!r}: {error}") from error
-    try:
         if parsed.get_backend_name() == "sqlite":
             return _open_sqlite(parsed, lock_wait_s)
         return sa.create_engine(parsed, pool_pre_ping=True, pool_recycle=300)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        shown = parsed.render_as_string(hide_password=True)
-        raise PluginError(f"no driver for the database URL {shown!r}: {error}") from error
+        raise PluginError(f"no driver for the database URL {str(parsed)!r}: {error}") from error
+    except ArgumentError as error:
+        raise ConfigError(f"invalid database URL {url!r}: {error}") from error
 
 
 @contextmanager

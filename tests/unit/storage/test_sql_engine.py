@@ -55,7 +55,9 @@ def test_an_error_rolls_back(tmp_path: Path) -> None:
         engine.dispose()
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite://host/a"]
+)
 def test_a_url_that_names_no_database_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="invalid database URL"):
         open_engine(url)
