@@ -1,0 +1,1 @@
+"""The role that orders, logs and seals mutations and answers DDL."""

@@ -1,0 +1,51 @@
+"""Settings of a writer."""
+
+from __future__ import annotations
+
+import msgspec
+
+_MIB = 1024 * 1024
+
+
+class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a writer.
+
+    Attributes:
+        entry_max_bytes: a log entry takes no further mutation beyond this.
+        queue_max_bytes: mutations waiting for the log beyond this are refused.
+        flush_rows: growing rows of a collection that are sealed without being asked.
+        flush_bytes: likewise, bytes of its mutations.
+        flush_age_s: growing mutations older than this are sealed without being asked.
+        flush_check_s: how often age is looked at.
+        segment_max_rows: most rows of a sealed segment.
+        segment_max_bytes: a flush starts another segment beyond this.
+        delete_files_max: a collection with more delete files has them merged.
+        build_min_rows: a smaller segment gets no index; searching its raw vectors is faster.
+        build_workers: indexes built at a time.
+        build_threads: threads of a build; 0 means all processors.
+        build_retry_s: pause after a build that failed; doubled each time, up to 64 times this.
+        tick_s: how often an idle log tells its followers the time.
+        token_window: mutations whose tokens are remembered.
+        replay_tail_bytes: entries at the end of the log that are read again at a start for their
+            tokens alone, though all they hold is sealed.
+        scratch: folder for files under construction; empty for the system's. On the file system
+            of the storage folder, files are moved rather than copied.
+    """
+
+    entry_max_bytes: int = 64 * _MIB
+    queue_max_bytes: int = 512 * _MIB
+    flush_rows: int = 1_000_000
+    flush_bytes: int = 128 * _MIB
+    flush_age_s: float = 600.0
+    flush_check_s: float = 1.0
+    segment_max_rows: int = 1_000_000
+    segment_max_bytes: int = 512 * _MIB
+    delete_files_max: int = 16
+    build_min_rows: int = 1_000
+    build_workers: int = 1
+    build_threads: int = 0
+    build_retry_s: float = 5.0
+    tick_s: float = 0.1
+    token_window: int = 100_000
+    replay_tail_bytes: int = 64 * _MIB
+    scratch: str = ""

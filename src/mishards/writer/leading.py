@@ -1,0 +1,194 @@
+"""What exists only while a writer leads: the parts of one reign, and their background tasks.
+
+Invariants: a defect in a background task is logged and the task goes on, but for group commit:
+there the outcome of what was in flight is in doubt, so the reign ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from mishards.core.errors import InternalError, MishardsError
+from mishards.core.ids import DatabaseId, EntrySeq, LogId, NodeId, Timestamp
+from mishards.core.runtime import Runtime
+from mishards.log.entry import Entry
+from mishards.log.store import LogStore
+from mishards.metadata.models import DEFAULT_DATABASE, DatabaseMeta, LogMeta
+from mishards.metadata.protocol import MetadataStore
+from mishards.metadata.snapshot import MetadataSnapshot
+from mishards.storage.protocol import ObjectStore
+from mishards.writer.build import IndexBuilds
+from mishards.writer.build_job import IndexBuilder
+from mishards.writer.catalog import Catalog
+from mishards.writer.commit import GroupCommit
+from mishards.writer.config import WriterConfig
+from mishards.writer.edit import Edit
+from mishards.writer.flush import Flusher, LogPosition
+from mishards.writer.takeover import Reign
+
+if TYPE_CHECKING:
+    from mishards.cluster.publishing import LogPublisher
+
+_log = logging.getLogger(__name__)
+_RESTART_PAUSE_S = 1.0
+
+
+class Leading:
+    """One reign over a log. Used on the loop's thread; `newest` may be read from any."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: WriterConfig,
+        store: ObjectStore,
+        metadata: MetadataStore,
+        publisher: LogPublisher,
+        log: LogStore,
+        log_id: LogId,
+        reign: Reign,
+        builder: IndexBuilder,
+        on_fenced: Callable[[MishardsError], None],
+    ) -> None:
+        """`on_fenced` may be called from within the tasks that `stop` ends."""
+        self.epoch = reign.epoch
+        self.newest = reign.timestamp
+        """Timestamp of the last durable entry."""
+        self.allocator = reign.allocator
+        self.growing = reign.growing
+        self._runtime = runtime
+        self._config = config
+        self._publisher = publisher
+        self._log_id = log_id
+        self._tail = reign.tail
+        self._on_fenced = on_fenced
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.catalog = Catalog(
+            metadata,
+            publisher,
+            log_id,
+            reign.epoch,
+            reign.snapshot,
+            self._on_metadata,
+            on_fenced,
+        )
+        self.commit = GroupCommit(
+            config,
+            log,
+            log_id,
+            reign.allocator,
+            reign.tokens,
+            reign.epoch,
+            reign.next_seq,
+            lambda: self.catalog.snapshot,
+            self._on_durable,
+            on_fenced,
+        )
+        self.flusher = Flusher(
+            runtime,
+            config,
+            store,
+            self.catalog,
+            reign.growing,
+            reign.allocator,
+            log_id,
+            self._position,
+        )
+        self.builds = IndexBuilds(runtime, config, store, self.catalog, builder)
+
+    async def begin(self, node_id: NodeId) -> None:
+        """Name the leader in the metadata, and start the background tasks.
+
+        Raises:
+            Fenced, MetadataUnavailable.
+        """
+        await self.catalog.commit(lambda snapshot: self._first_edit(snapshot, node_id))
+        self._publisher.publish_tick(EntrySeq(self.commit.next_seq - 1), self.newest)
+        works = [
+            ("group commit", self._run_commit),
+            ("flush", lambda: self._keep_running(self.flusher.run)),
+            ("ticks", lambda: self._keep_running(self._tick)),
+            ("watch", lambda: self._keep_running(self._watch)),
+        ]
+        works += [
+            ("builds", lambda: self._keep_running(self.builds.run))
+        ] * self._config.build_workers
+        self._tasks = [self._runtime.spawn(work(), f"writer: {name}") for name, work in works]
+
+    def stop(self, error: MishardsError) -> None:
+        """Answer everybody who waits with `error`, and let the background tasks end."""
+        self.commit.refuse_all(error)
+        self.flusher.refuse_all(error)
+        for task in self._tasks:
+            task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until the background tasks have ended, after `stop`."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _first_edit(self, snapshot: MetadataSnapshot, node_id: NodeId) -> Edit:
+        """Name the new leader; a new store also gets its default database."""
+        old = snapshot.logs.get(self._log_id, LogMeta(id=self._log_id))
+        log = LogMeta(
+            id=self._log_id, epoch=self.epoch, leader=node_id, replay_from=old.replay_from
+        )
+        if DEFAULT_DATABASE in snapshot.databases:
+            return Edit((log,))
+        now = self.allocator.allocate()
+        return Edit((log, DatabaseMeta(id=DatabaseId(now), name=DEFAULT_DATABASE, created=now)))
+
+    async def _run_commit(self) -> None:
+        try:
+            await self.commit.run()
+        except Exception as error:
+            self._on_fenced(InternalError(f"group commit failed: {error!r}"))
+            raise
+
+    async def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Supervise a background task: a defect is logged, and the task goes on."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                _log.exception("a background task of log %d failed", self._log_id)
+            await self._runtime.sleep(_RESTART_PAUSE_S)
+
+    async def _tick(self) -> None:
+        """Carry the time on while nothing is written."""
+        while True:
+            await self._runtime.sleep(self._config.tick_s)
+            if self.commit.is_idle:
+                now = self.allocator.allocate()
+                self._publisher.publish_tick(EntrySeq(self.commit.next_seq - 1), now)
+
+    async def _watch(self) -> None:
+        """See to what time alone brings about."""
+        while True:
+            await self._runtime.sleep(self._config.flush_check_s)
+            self.commit.settle()
+            self.flusher.consider_all()
+            try:
+                await self.catalog.settle()
+            except MishardsError as error:
+                _log.warning("the outcome of a metadata commit stays unknown: %s", error)
+
+    def _on_durable(self, entry: Entry, raw: bytes) -> None:
+        self.newest = entry.timestamp
+        self._tail.add(entry.seq, len(raw))
+        collections = self.catalog.snapshot.collections
+        now_s = self._runtime.monotonic_s()
+        for mutation in entry.mutations:
+            view = collections.get(mutation.collection)
+            if view is not None and mutation.timestamp > view.meta.checkpoint:
+                state = self.growing.add(entry.seq, mutation, now_s)
+                self.flusher.consider(mutation.collection, state)
+        self._publisher.publish_entry(entry, raw)
+
+    def _on_metadata(self, snapshot: MetadataSnapshot) -> None:
+        self.growing.keep_to(snapshot.collections, self._runtime.monotonic_s())
+        self.builds.nudge()
+
+    def _position(self) -> LogPosition:
+        return LogPosition(Timestamp(self.newest), self._tail.first(self.commit.next_seq))
