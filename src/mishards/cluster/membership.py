@@ -1,0 +1,135 @@
+"""Who is in the cluster, as one node sees it: a view that is refreshed in the background.
+
+Invariants: `view` and what is read from it never wait, and any thread may read them; a registry
+that cannot be reached leaves the last view in place; `view.version` rises whenever the nodes or
+the suspicions change, and only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import cached_property
+
+import msgspec
+
+from mishards.cluster.coalescing import Coalescer
+from mishards.core.errors import SystemFault
+from mishards.core.ids import LogId, NodeId
+from mishards.core.runtime import Runtime
+from mishards.discovery.protocol import NodeInfo, Registry
+
+_log = logging.getLogger(__name__)
+_JITTER = 0.2
+
+
+class MembershipView(msgspec.Struct, frozen=True, dict=True):
+    """The nodes of one moment, by id.
+
+    Attributes:
+        suspects: nodes that failed calls a short while ago.
+    """
+
+    version: int = 0
+    nodes: tuple[NodeInfo, ...] = ()
+    suspects: frozenset[NodeId] = frozenset()
+
+    @cached_property
+    def ready_readers(self) -> tuple[NodeInfo, ...]:
+        """Readers that serve, less the suspects; with them when there are no others."""
+        ready = tuple(node for node in self.nodes if node.ready and "reader" in node.roles)
+        return tuple(node for node in ready if node.id not in self.suspects) or ready
+
+    def readers(self) -> tuple[NodeInfo, ...]:
+        return self.ready_readers
+
+    def leader(self, log_id: LogId) -> NodeInfo | None:
+        """The node that says it leads the log; of several, one that is not suspected."""
+        leaders = [node for node in self.nodes if log_id in node.leads]
+        trusted = [node for node in leaders if node.id not in self.suspects]
+        return next(iter(trusted or leaders), None)
+
+
+class Membership:
+    """Keeps the view fresh. All methods from the loop's thread, but those that only read it."""
+
+    def __init__(self, runtime: Runtime, registry: Registry, refresh_s: float) -> None:
+        """`refresh_s`: how often the registry is asked."""
+        self.view = MembershipView()
+        self._runtime = runtime
+        self._registry = registry
+        self._refresh_s = refresh_s
+        self._coalescer = Coalescer(self._read)
+        self._suspects: dict[NodeId, float] = {}
+        self._reachable = True
+        self._task: asyncio.Task[None] | None = None
+        self._trusting: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Fill the view and keep it fresh until `close`."""
+        await self.refresh()
+        self._task = self._runtime.spawn(self._keep_fresh(), "membership")
+
+    async def close(self) -> None:
+        """End the background work; the registry stays open."""
+        tasks = [*self._trusting, *([] if self._task is None else [self._task])]
+        self._task = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def readers(self) -> tuple[NodeInfo, ...]:
+        """Readers to send work to, by id; see `MembershipView.ready_readers`."""
+        return self.view.ready_readers
+
+    def leader(self, log_id: LogId) -> NodeInfo | None:
+        """The node that leads the log, as far as is known."""
+        return self.view.leader(log_id)
+
+    def suspect(self, node_id: NodeId, seconds: float) -> None:
+        """Prefer other nodes for a while; a longer suspicion that is held already stays."""
+        until_s = self._runtime.monotonic_s() + seconds
+        if node_id in self._suspects:
+            self._suspects[node_id] = max(self._suspects[node_id], until_s)
+            return
+        self._suspects[node_id] = until_s
+        self._replace(self.view.nodes)
+        task = self._runtime.spawn(self._trust_again(node_id), f"suspicion of {node_id}")
+        self._trusting.add(task)
+        task.add_done_callback(self._trusting.discard)
+
+    async def refresh(self) -> None:
+        """Ask the registry now; when it cannot be reached the view stays as it is."""
+        await self._coalescer.run()
+
+    async def _trust_again(self, node_id: NodeId) -> None:
+        while (left_s := self._suspects[node_id] - self._runtime.monotonic_s()) > 0:
+            await self._runtime.sleep(left_s)
+        del self._suspects[node_id]
+        self._replace(self.view.nodes)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            # Spread, so that the nodes of a cluster do not ask all at once.
+            spread = self._runtime.random.uniform(1 - _JITTER, 1 + _JITTER)
+            await self._runtime.sleep(self._refresh_s * spread)
+            await self.refresh()
+
+    async def _read(self) -> None:
+        try:
+            nodes = await self._registry.nodes()
+        except SystemFault as error:
+            if self._reachable:
+                _log.warning("the registry cannot be read, the last view stays: %s", error.message)
+            self._reachable = False
+            return
+        if not self._reachable:
+            _log.info("the registry can be read again")
+        self._reachable = True
+        self._replace(tuple(sorted(nodes)))
+
+    def _replace(self, nodes: tuple[NodeInfo, ...]) -> None:
+        old = self.view
+        suspects = frozenset(self._suspects)
+        if nodes != old.nodes or suspects != old.suspects:
+            self.view = MembershipView(old.version + 1, nodes, suspects)
