@@ -84,4 +84,14 @@ def like_test(pattern: str) -> Test:
 def contains_test(constants: tuple[Value, ...], every: bool) -> Test:
     """Whether each list holds all, or any, of the constants; unknown for what is no list."""
     wanted = [plain(constant) for constant in constants]
-    return lambda values: [contains(value, wanted, every=every) for value in values]
+    judge = all if every else any
+
+    def test(values: list[Any]) -> bool:
+        # Python's `in` finds all that is equal, and True where 1 is looked for: a hit is tried
+        # again with care, a miss is none.
+        return judge(
+            want in values and (type(want) is str or contains(values, [want], every=True) is True)
+            for want in wanted
+        )
+
+    return lambda values: [test(value) if type(value) is list else None for value in values]

@@ -70,7 +70,7 @@ SIGN: /[+-]/
 FACTOR: /[*\/%]/
 LSQUARE: "["
 LBRACE: "{"
-NAME: /[^\W\d]\w*|\$meta\b/
+NAME: /(?!(?:RESERVED)\b)[^\W\d]\w*|\$meta\b/
 LIST.4: /\[\s*(?:(?:ITEM)\s*,\s*)*+(?:ITEM)\s*(?:,\s*)?\]/
 FLOAT.2: /FLOATING/
 INTEGER: /WHOLE/
@@ -79,6 +79,7 @@ STRING: /"(?:[^"\\]|\\[\s\S])*+"|'(?:[^'\\]|\\[\s\S])*+'/
 %ignore /\s+/
 """
 
+RESERVED = "and|AND|or|OR|not|NOT|in|IN|like|LIKE|exists|EXISTS|true|True|TRUE|false|False|FALSE"
 FLOATING = (
     r"0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?\d+"
     r"|(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+"
@@ -92,5 +93,5 @@ ITEM = (
 
 def grammar() -> str:
     """The grammar with the patterns of literals in place."""
-    text = GRAMMAR.replace("ITEM", ITEM.replace("/", r"\/"))
+    text = GRAMMAR.replace("RESERVED", RESERVED).replace("ITEM", ITEM.replace("/", r"\/"))
     return text.replace("FLOATING", FLOATING).replace("WHOLE", WHOLE)

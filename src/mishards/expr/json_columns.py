@@ -41,6 +41,7 @@ class JsonReader:
             row = msgspec.defstruct(
                 "Row",
                 [(field, Any, None) for field in self._fields.values()],
+                gc=False,
                 rename={field: key for key, field in self._fields.items()},
             )
             self._keyed = msgspec.json.Decoder(list[row | None])  # type: ignore[valid-type]
@@ -78,7 +79,12 @@ class JsonReader:
             return [follow(row, path) for row in rows]
         field = self._fields[str(first)]
         found = [None if row is None else getattr(row, field) for row in rows]
-        return [follow(value, rest) for value in found] if rest else found
+        for step in rest:
+            key, only = str(step), (step,)
+            found = [
+                value.get(key) if type(value) is dict else follow(value, only) for value in found
+            ]
+        return found
 
     def _is_keyed(self, rows: list[Any]) -> bool:
         first = next((row for row in rows if row is not None), None)
