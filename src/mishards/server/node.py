@@ -117,7 +117,6 @@ class Node:
             LogPublisher(seams.runtime, LOG_ID),
             self.id,
             LOG_ID,
-            scratch=self._scratch,
         )
         await self._writer.start()
         self._dispatcher.add("writer", self._writer)

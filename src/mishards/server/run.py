@@ -52,8 +52,7 @@ async def _serve(
     async with running_node(config, roles) as running:
         started(running)
         failed = running.node.failed
-        stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if failed.done() and not stop.is_set():
+        failed.add_done_callback(lambda _: stop.set())
+        await stop.wait()
+        if failed.done():
             raise InternalError("the node can no longer follow the log; see the log for the cause")
