@@ -1,0 +1,29 @@
+"""Settings of a reader."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ReaderConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a reader.
+
+    Attributes:
+        cache_dir: folder for files of segments whose storage has no local files; only this
+            reader may use it. Empty: in the node's scratch folder.
+        retention_s: how long rows and segments that newer metadata no longer names are kept for
+            reads planned before; longer than the longest read.
+        housekeeping_s: how often what has outlived its retention is looked for.
+        mask_cache_bytes: memory for the filter masks of segments.
+        pending_bytes: memory for log entries of collections that metadata does not know yet.
+        inline_cost_us: greatest estimated time of a read that is answered on the loop's thread.
+        direct_cost_us: the same on any other thread that calls `handle_now`.
+    """
+
+    cache_dir: str = ""
+    retention_s: float = 60.0
+    housekeeping_s: float = 1.0
+    mask_cache_bytes: int = 64 * 1024 * 1024
+    pending_bytes: int = 64 * 1024 * 1024
+    inline_cost_us: float = 500.0
+    direct_cost_us: float = 20_000.0

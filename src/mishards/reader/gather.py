@@ -1,0 +1,52 @@
+"""Output columns of rows that lie in several units, in the order asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mishards.reader.growing import GrowingView
+from mishards.reader.growing_reads import take_growing
+from mishards.reader.opened import OpenSegment
+from mishards.reader.plan import ReadState
+
+Array = np.ndarray[Any, Any]
+Take = Callable[[Array], pa.RecordBatch]
+"""Columns of the rows at given offsets of one unit."""
+
+
+def gather(takes: Sequence[Take], sources: Array, offsets: Array) -> pa.RecordBatch:
+    """Rows of several units; row i is row `offsets[i]` of `takes[sources[i]]`. At least one row."""
+    wanted = np.unique(sources)
+    if len(wanted) == 1:
+        return takes[wanted[0]](offsets)
+    parts, order = [], []
+    for source in wanted.tolist():
+        chosen = np.flatnonzero(sources == source)
+        parts.append(takes[source](offsets[chosen]))
+        order.append(chosen)
+    back = np.argsort(np.concatenate(order), kind="stable")
+    return pa.concat_batches(parts).take(pa.array(back))
+
+
+def from_segment(opened: OpenSegment, names: Sequence[str]) -> Take:
+    return lambda offsets: opened.segment.take(names, offsets)
+
+
+def from_growing(view: GrowingView, names: Sequence[str]) -> Take:
+    """Offsets are places in the view."""
+    return lambda places: take_growing(view, names, places)
+
+
+def gather_columns(
+    state: ReadState, names: Sequence[str], sources: Array, offsets: Array
+) -> pa.RecordBatch:
+    """Columns of rows; `sources` counts the segments of `state`, then its growing rows, whose
+    offsets are places in their view."""
+    takes = [from_segment(opened, names) for opened in state.segments]
+    if state.growing is not None:
+        takes.append(from_growing(state.growing.view, names))
+    return gather(takes, sources, offsets)

@@ -1,0 +1,125 @@
+"""From the hits of several units to one partial: pure functions on arrays.
+
+Invariants: hits of a query are sorted best first, distinct by primary key (the newest row's) and
+at most k; what the units left out could not have been among them, or `is_complete` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mishards.index.protocol import Floats, Offsets
+from mishards.index.topk import Ints, key_codes, select_top
+
+Array = np.ndarray[Any, Any]
+
+
+class UnitHits(NamedTuple):
+    """Hits of one unit, flat, best first within each query.
+
+    Attributes:
+        keys: int64, or text.
+        units: as they go over the wire, one per hit.
+        places: where the rows lie: as `offsets`, or in the view of the growing rows.
+        full: per query whether the unit may have further hits beyond these.
+    """
+
+    queries: Ints
+    distances: Array
+    keys: Ints | list[str]
+    timestamps: Ints
+    units: Ints
+    offsets: Ints
+    places: Ints
+    source: int
+    full: Array
+
+
+class Merged(NamedTuple):
+    """The chosen hits of all units, query after query."""
+
+    counts: Array
+    distances: Array
+    keys: Ints | list[str]
+    timestamps: Ints
+    units: Ints
+    offsets: Ints
+    places: Ints
+    sources: Array
+    complete: bool
+
+
+def merge_units(units: Sequence[UnitHits], nq: int, k: int, *, smaller_is_closer: bool) -> Merged:
+    """The best `k` hits of each query over all units."""
+    queries = np.concatenate([u.queries for u in units])
+    distances = np.concatenate([u.distances for u in units])
+    keys = _joined(units)
+    numbers = key_codes(keys) if isinstance(keys, list) else keys
+    stamps = np.concatenate([u.timestamps for u in units])
+    sources = np.repeat([u.source for u in units], [len(u.queries) for u in units])
+    chosen = select_top(
+        None if nq == 1 else queries,
+        distances,
+        numbers,
+        stamps,
+        k,
+        smaller_is_closer=smaller_is_closer,
+    )
+    counts = np.bincount(queries[chosen], minlength=nq).astype(np.int32)
+    return Merged(
+        counts,
+        distances[chosen],
+        [keys[i] for i in chosen.tolist()] if isinstance(keys, list) else keys[chosen],
+        stamps[chosen],
+        np.concatenate([u.units for u in units])[chosen],
+        np.concatenate([u.offsets for u in units])[chosen],
+        np.concatenate([u.places for u in units])[chosen],
+        sources[chosen],
+        _is_complete(units, counts, distances[chosen], k, smaller_is_closer),
+    )
+
+
+def _joined(units: Sequence[UnitHits]) -> Ints | list[str]:
+    if isinstance(units[0].keys, list):
+        return [key for unit in units for key in unit.keys]
+    return np.concatenate([unit.keys for unit in units])
+
+
+def _is_complete(
+    units: Sequence[UnitHits], counts: Array, distances: Array, k: int, smaller_is_closer: bool
+) -> bool:
+    """Whether no unit's unseen hit could belong to the result.
+
+    Duplicate keys take places in a unit's list of best hits. A unit with more to give matters
+    where its last hit is better than the result's worst, or where the result is short.
+    """
+    ends = np.cumsum(counts)
+    sign = 1.0 if smaller_is_closer else -1.0
+    worst = np.full(len(counts), np.inf)
+    filled = counts == k
+    worst[filled] = sign * distances[ends[filled] - 1]
+    for unit in units:
+        if not unit.full.any():
+            continue
+        last = np.full(len(counts), np.inf)
+        last[unit.queries] = sign * unit.distances
+        if bool((unit.full & (last < worst)).any()):
+            return False
+    return True
+
+
+def flat_hits(distances: Floats, offsets: Offsets) -> tuple[Ints, Array, Ints, Array]:
+    """Rows of hits, padded with -1, as flat arrays: queries, distances, offsets, full."""
+    nq, k = offsets.shape
+    if nq == 1:
+        row = offsets[0]
+        count = k if row[-1] >= 0 else int(np.count_nonzero(row >= 0))
+        return np.zeros(count, np.int64), distances[0, :count], row[:count], np.array([count == k])
+    valid = offsets >= 0
+    full = valid[:, -1]
+    if full.all():
+        return np.repeat(np.arange(nq), k), distances.reshape(-1), offsets.reshape(-1), full
+    return np.nonzero(valid)[0], distances[valid], offsets[valid], full

@@ -1,0 +1,221 @@
+"""The reader role: follows the log and metadata, and answers sub-requests.
+
+Invariants: everything that changes state runs on the loop's thread; a read works on a `ReadState`
+taken at one moment, on whatever thread. A unit that cannot be served is named in the answer's
+failures; the others are answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from mishards.core.errors import Unimplemented
+from mishards.core.ids import EntrySeq, LogId, NodeId, SegmentId, Timestamp
+from mishards.core.runtime import Runtime
+from mishards.log.entry import Entry
+from mishards.metadata.protocol import Changes
+from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.reader.config import ReaderConfig
+from mishards.reader.fetch import fetch_rows, wanted_units
+from mishards.reader.files import SegmentFiles
+from mishards.reader.filters import FilterCache, MaskCache
+from mishards.reader.holdings import Holdings
+from mishards.reader.plan import ReadState
+from mishards.reader.progress import CatchUp, Progress
+from mishards.reader.query import Querier
+from mishards.reader.search import Searcher
+from mishards.reader.segments import SegmentOpener
+from mishards.reader.states import ReadStates
+from mishards.rpc.messages import (
+    Fetch,
+    Message,
+    NodeStatus,
+    Query,
+    QueryPartial,
+    Reply,
+    Rows,
+    Search,
+    SearchPartial,
+    StatusReply,
+)
+from mishards.rpc.protocol import CallContext
+from mishards.storage.protocol import ObjectStore
+
+_FIRST_LOG = LogId(0)
+_FEW_ROWS = 1_000
+"""A fetch of at most so many rows is answered in the calling thread."""
+
+
+def _all_segments(view: CollectionView) -> frozenset[SegmentId]:
+    return frozenset(view.segments)
+
+
+class Reader:
+    """Implements `rpc.protocol.Handler` and `cluster.following.FollowSink`.
+
+    From the loop's thread, but `handle_now`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: ReaderConfig,
+        store: ObjectStore,
+        node_id: NodeId,
+        *,
+        serves: Callable[[CollectionView], frozenset[SegmentId]] = _all_segments,
+        catch_up: Callable[[], Awaitable[None]] | None = None,
+        scratch: Path,
+        log_id: LogId = _FIRST_LOG,
+    ) -> None:
+        """A reader that holds nothing yet.
+
+        Args:
+            serves: the segments of a collection that are opened before anyone asks for them.
+            catch_up: reads the log on storage to its end, applying it here; for reads while no
+                leader is there.
+            scratch: folder of this node alone, for files that need not survive it.
+        """
+        self._runtime = runtime
+        self._config = config
+        self._node_id = node_id
+        self._log_id = log_id
+        filters, masks = FilterCache(), MaskCache(config.mask_cache_bytes)
+        cache_dir = Path(config.cache_dir) if config.cache_dir else scratch / "reader"
+        self._opener = SegmentOpener(runtime, SegmentFiles(runtime, store, cache_dir))
+        self._holdings = Holdings(runtime, config, self._opener, serves)
+        self._progress = Progress(runtime)
+        self._states = ReadStates(self._holdings, self._opener, self._progress, CatchUp(catch_up))
+        self._searcher = Searcher(filters, masks)
+        self._querier = Querier(filters, masks)
+        self._tidying: asyncio.Task[None] | None = None
+        self._loop_thread = 0
+
+    def start(self, snapshot: MetadataSnapshot) -> None:
+        """Begin with `snapshot`; the log is to be followed from its `replay_from` on."""
+        self._loop_thread = threading.get_ident()
+        log = snapshot.logs.get(self._log_id)
+        self._progress.applied(EntrySeq(0 if log is None else log.replay_from - 1), Timestamp(0))
+        self._holdings.start(snapshot)
+        self._progress.informed(snapshot.version)
+        self._tidying = self._runtime.spawn(self._tidy(), f"housekeeping of {self._node_id}")
+
+    async def close(self) -> None:
+        """End background work and all waiting reads."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
+        self._progress.close()
+        await self._opener.close()
+
+    async def _tidy(self) -> None:
+        while True:
+            await self._runtime.sleep(self._config.housekeeping_s)
+            await self._holdings.tidy()
+
+    # --- following ---------------------------------------------------------------------------
+
+    def apply_entry(self, entry: Entry) -> None:
+        """Apply the next entry; one that was applied before is passed over."""
+        if entry.seq <= self._progress.seq:
+            return
+        self._holdings.apply_entry(entry)
+        self._progress.epoch = max(self._progress.epoch, entry.epoch)
+        self._progress.applied(entry.seq, entry.timestamp)
+
+    def apply_changes(self, changes: Changes) -> None:
+        self._holdings.apply_changes(changes, self._progress.timestamp)
+        self._progress.informed(self._holdings.snapshot.version)
+
+    def apply_tick(self, seq: EntrySeq, timestamp: Timestamp) -> None:
+        """Time went on; a tick that is ahead of the entries applied here says nothing yet."""
+        if seq <= self._progress.seq:
+            self._progress.applied(seq, timestamp)
+
+    # --- answering ---------------------------------------------------------------------------
+
+    async def handle(self, message: Message, context: CallContext) -> Reply:
+        match message:
+            case Search():
+                return await self._search(message, context.deadline_s)
+            case Query():
+                return await self._query(message, context.deadline_s)
+            case Fetch():
+                return await self._fetch(message, context.deadline_s)
+            case NodeStatus():
+                return self.status()
+        raise Unimplemented(f"a reader does not answer {type(message).__name__}")
+
+    def handle_now(self, message: Message) -> Reply | None:
+        if type(message) is Search:
+            state = self._states.at_once(message.at)
+            return None if state is None else self._search_now(state, message)
+        if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
+            return self._fetch_now(message)
+        return None
+
+    def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
+        raise Unimplemented(f"a reader does not stream {type(message).__name__}")
+
+    def _search_now(self, state: ReadState, message: Search) -> SearchPartial | None:
+        """The answer where it takes too little time to be worth another thread."""
+        target = self._searcher.target(state.view, message)
+        on_loop = threading.get_ident() == self._loop_thread
+        allowed = self._config.inline_cost_us if on_loop else self._config.direct_cost_us
+        if self._searcher.cost_us(state, target, message) > allowed:
+            return None
+        return self._searcher.search(state, target, message)
+
+    async def _search(self, message: Search, deadline_s: float) -> SearchPartial:
+        state = await self._states.reached(message.at, deadline_s)
+        now = self._search_now(state, message)
+        if now is not None:
+            return now
+        target = self._searcher.target(state.view, message)
+        return await self._runtime.blocking(self._searcher.search, state, target, message)
+
+    async def _query(self, message: Query, deadline_s: float) -> QueryPartial:
+        state = await self._states.reached(message.at, deadline_s)
+        return await self._runtime.blocking(self._querier.query, state, message)
+
+    def _fetch_now(self, message: Fetch) -> Rows | None:
+        state = self._states.state(message.collection)
+        segments = {}
+        for unit in wanted_units(message).tolist():
+            if unit > 0:
+                if (opened := state.open.get(SegmentId(unit))) is None:
+                    return None
+                segments[SegmentId(unit)] = opened
+        return fetch_rows(state.view, state.rows.view, segments, message)
+
+    async def _fetch(self, message: Fetch, deadline_s: float) -> Rows:
+        await self._progress.reach(Timestamp(0), message.version, deadline_s)
+        state = self._states.state(message.collection)
+        segments = {}
+        for unit in wanted_units(message).tolist():
+            if unit > 0:
+                segments[SegmentId(unit)] = await self._opener.open(state, SegmentId(unit))
+        return await self._runtime.blocking(
+            fetch_rows, state.view, state.rows.view, segments, message
+        )
+
+    def status(self) -> StatusReply:
+        """What this reader holds, and how far it has come."""
+        progress, states = self._progress, self._holdings.states
+        return StatusReply(
+            node=self._node_id,
+            roles=("reader",),
+            version=progress.version,
+            applied_seq={self._log_id: progress.seq},
+            applied_ts={self._log_id: progress.timestamp},
+            epoch={self._log_id: progress.epoch},
+            segments={
+                segment_id: opened.described()
+                for state in states.values()
+                for segment_id, opened in state.open.items()
+            },
+            growing_rows={c: rows for c, s in states.items() if (rows := s.growing_rows())},
+        )

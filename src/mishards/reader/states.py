@@ -1,0 +1,118 @@
+"""From a `ReadPoint` to the `ReadState` it asks for: at once, or after waiting and opening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mishards.core.errors import MishardsError, StalePlan
+from mishards.core.ids import CollectionId, SegmentId, Timestamp
+from mishards.reader.collection import CollectionState
+from mishards.reader.growing_reads import GrowingSpan
+from mishards.reader.holdings import Holdings
+from mishards.reader.opened import OpenSegment
+from mishards.reader.plan import ReadState
+from mishards.reader.progress import CatchUp, Progress
+from mishards.reader.segments import SegmentOpener
+from mishards.rpc.messages import ReadPoint, UnitFailure
+
+
+class ReadStates:
+    """Takes states of the holdings for reads. `at_once`: any thread; the rest: the loop's."""
+
+    def __init__(
+        self, holdings: Holdings, opener: SegmentOpener, progress: Progress, catch_up: CatchUp
+    ) -> None:
+        self._holdings = holdings
+        self._opener = opener
+        self._progress = progress
+        self._catch_up = catch_up
+
+    def at_once(self, at: ReadPoint) -> ReadState | None:
+        """The state, where everything it needs is here already.
+
+        Raises:
+            StalePlan: it will never be here again.
+        """
+        progress = self._progress
+        if at.from_storage or not progress.has(at.read_ts, at.version):
+            return None
+        state = self._state(at.collection)
+        if state.deletes.lagging(progress.timestamp):
+            return None
+        segments = []
+        for segment_id in at.segments:
+            if (opened := state.open.get(segment_id)) is None:
+                return None
+            segments.append(opened)
+        return _read_state(state, at, _read_ts(at, at.read_ts), segments, ())
+
+    async def reached(self, at: ReadPoint, deadline_s: float) -> ReadState:
+        """The state, once it is reached and its segments are open.
+
+        Raises:
+            StalePlan: it will never be here again.
+            DeadlineExceeded: it was not reached in time.
+            NotReady, StorageError: the log on storage cannot be read to its end.
+        """
+        progress = self._progress
+        read_ts = at.read_ts
+        if at.from_storage:
+            await self._catch_up.run()
+            read_ts = max(read_ts, progress.timestamp)
+            await progress.reach(Timestamp(0), at.version, deadline_s)
+        else:
+            await progress.reach(read_ts, at.version, deadline_s)
+        state = self._state(at.collection)
+        segments, failures = await self._open_all(state, at.segments)
+        await self._opener.settle(state, progress.timestamp)
+        return _read_state(state, at, _read_ts(at, read_ts), segments, failures)
+
+    async def segment(self, collection: CollectionId, segment_id: SegmentId) -> OpenSegment:
+        """One segment, open. Raises as `SegmentOpener.open`."""
+        return await self._opener.open(self._state(collection), segment_id)
+
+    def state(self, collection: CollectionId) -> CollectionState:
+        return self._state(collection)
+
+    def _state(self, collection: CollectionId) -> CollectionState:
+        state = self._holdings.states.get(collection)
+        if state is None:
+            raise StalePlan(
+                f"collection {collection} is not in metadata version "
+                f"{self._progress.version} of this reader"
+            )
+        return state
+
+    async def _open_all(
+        self, state: CollectionState, wanted: Sequence[SegmentId]
+    ) -> tuple[list[OpenSegment], tuple[UnitFailure, ...]]:
+        segments, failures = [], []
+        for segment_id in wanted:
+            try:
+                segments.append(await self._opener.open(state, segment_id))
+            except StalePlan:
+                raise
+            except MishardsError as error:
+                failures.append(UnitFailure(segment_id, type(error).__name__, error.message))
+        return segments, tuple(failures)
+
+
+def _read_ts(at: ReadPoint, reached: Timestamp) -> Timestamp:
+    """Nothing before the checkpoint can be told apart any more: sealing forgets it."""
+    return max(reached, at.checkpoint)
+
+
+def _read_state(
+    state: CollectionState,
+    at: ReadPoint,
+    read_ts: Timestamp,
+    segments: list[OpenSegment],
+    failures: tuple[UnitFailure, ...],
+) -> ReadState:
+    growing = None
+    if at.growing:
+        partitions = at.partitions or state.partitions
+        span = GrowingSpan(state.rows.view, at.checkpoint, read_ts, partitions)
+        if span.rows:
+            growing = span
+    return ReadState(state.view, read_ts, segments, growing, failures)
