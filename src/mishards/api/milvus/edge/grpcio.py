@@ -1,0 +1,118 @@
+"""The edge on grpcio's asyncio server: for TLS, and wherever the native one is missing.
+
+Invariant: every call runs on the loop, so `call_now` is never used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mishards.api.milvus.edge.protocol import (
+    DATABASE_METADATA,
+    INTERNAL,
+    EdgeSettings,
+    GrpcFailure,
+    MethodTable,
+)
+from mishards.core.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcioEdge:
+    """Serves a method table through `grpc.aio`."""
+
+    def __init__(self, table: MethodTable, settings: EdgeSettings) -> None:
+        self._table = table
+        self._settings = settings
+        self._server: Any = None
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"{self._settings.host}:{self.port}"
+
+    async def start(self) -> None:
+        target = f"{self._settings.host}:{self._settings.port}"
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Two servers on one port would share its calls by chance.
+                ("grpc.so_reuseport", 0),
+                # Clients ping every ten seconds, calls or not.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+            ]
+        )
+        server.add_generic_rpc_handlers((_Handlers(self._table),))
+        try:
+            if self._settings.tls_certificate:
+                credentials = await asyncio.get_running_loop().run_in_executor(
+                    None, _credentials, self._settings
+                )
+                self.port = server.add_secure_port(target, credentials)
+            else:
+                self.port = server.add_insecure_port(target)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {target}: {error}") from error
+        await server.start()
+        self._server = server
+
+    async def close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(self._settings.grace_s)
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handler of a path; the same object for every call of a method."""
+
+    def __init__(self, table: MethodTable) -> None:
+        self._handlers = {
+            path: grpc.unary_unary_rpc_method_handler(_serve(table, path)) for path in table.methods
+        }
+
+    def service(self, details: Any) -> Any:
+        return self._handlers.get(details.method)
+
+
+def _serve(table: MethodTable, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def serve(payload: bytes, context: Any) -> bytes:
+        try:
+            return await table.call(path, payload, _database(context))
+        except GrpcFailure as error:
+            failure = error
+        except Exception:
+            _log.exception("a call of %s failed unexpectedly", path)
+            failure = GrpcFailure(INTERNAL, "internal error")
+        await context.abort(_CODES[failure.code], failure.message)
+        raise failure
+
+    return serve
+
+
+def _database(context: Any) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == DATABASE_METADATA:
+            return value if isinstance(value, str) else value.decode("utf-8", "replace")
+    return ""
+
+
+def _credentials(settings: EdgeSettings) -> Any:
+    if not settings.tls_key:
+        raise ConfigError("tls_certificate needs tls_key beside it")
+    try:
+        pair = Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the TLS files: {error}") from error
+    return grpc.ssl_server_credentials([pair])

@@ -1,0 +1,222 @@
+"""The edge on `pygrpc_native`: HTTP/2 in Rust outside the GIL, calls in batches of raw bytes.
+
+Invariants: calls that may be answered at once are answered in the thread that received them; all
+others of a batch go to the loop with one wake-up. No call that was received is left unanswered.
+No TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from mishards.api.milvus.edge.protocol import (
+    DATABASE_METADATA,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    EdgeSettings,
+    GrpcFailure,
+    MethodTable,
+    too_large,
+)
+from mishards.core.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 64
+_INLINE_BATCH = 4
+"""Where threads compute answers themselves, a large batch would keep work from the others."""
+_CLOSE_GRACE_S = 0.05
+"""Time for the last answers to leave the process before connections close."""
+
+_Event = tuple[int, int, int, bytes | None, bytes | str | None]
+
+
+class NativeEdge:
+    """Serves a method table through `NativeGrpcFront`."""
+
+    def __init__(self, table: MethodTable, settings: EdgeSettings) -> None:
+        self._table = table
+        self._settings = settings
+        self._paths = list(table.methods)
+        self._inline = [path in table.inline for path in self._paths]
+        self._front: NativeGrpcFront | None = None
+        self._receivers: list[_Receiver] = []
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._draining = False
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"{self._settings.host}:{self.port}"
+
+    async def start(self) -> None:
+        if self._settings.tls_certificate:
+            raise ConfigError("the native edge serves no TLS: use the grpcio edge")
+        target = f"{self._settings.host}:{self._settings.port}"
+        try:
+            # Only with call details does the front tell of cancelled calls.
+            front = NativeGrpcFront(
+                target,
+                [(path, False) for path in self._paths],
+                client_key_metadata=DATABASE_METADATA,
+                call_details=True,
+            )
+            front.start()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"cannot listen on {target}: {error}") from error
+        self._front = front
+        self.port = front.bound_port
+        loop = asyncio.get_running_loop()
+        self._receivers = [
+            _Receiver(self, front, loop, number) for number in range(self._settings.threads)
+        ]
+        for receiver in self._receivers:
+            receiver.thread.start()
+
+    async def close(self) -> None:
+        front, self._front = self._front, None
+        if front is None:
+            return
+        self._draining = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.grace_s
+        for receiver in self._receivers:
+            await loop.run_in_executor(None, receiver.wait_idle, self._settings.grace_s)
+        await asyncio.sleep(0)  # what the receivers handed over becomes tasks
+        tasks = list(self._calls.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(_CLOSE_GRACE_S)
+        await loop.run_in_executor(None, front.close)
+        for receiver in self._receivers:
+            await loop.run_in_executor(None, receiver.thread.join)
+
+    def receive(
+        self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop, events: list[_Event]
+    ) -> None:
+        """Answer or hand over one batch. From a receiver's thread."""
+        if self._draining:
+            for kind, call_id, *_ in events:
+                if kind == EVENT_CALL:
+                    front.fail(call_id, UNAVAILABLE, "the server is shutting down")
+            return
+        inline = self._inline
+        at_once = [event for event in events if event[0] == EVENT_CALL and inline[event[2]]]
+        if len(at_once) < len(events):
+            others = (
+                [event for event in events if event[0] != EVENT_CALL or not inline[event[2]]]
+                if at_once
+                else events
+            )
+            loop.call_soon_threadsafe(self._take, front, others)
+        if not at_once:
+            return
+        rest = [event for event in at_once if not self._answered_now(front, event)]
+        if rest:
+            loop.call_soon_threadsafe(self._take, front, rest)
+
+    def _answered_now(self, front: NativeGrpcFront, event: _Event) -> bool:
+        _, call_id, method_id, payload, key = event
+        assert payload is not None
+        if len(payload) > self._settings.max_message_bytes:
+            return False
+        try:
+            answer = self._table.call_now(self._paths[method_id], payload, _database(key))
+        except GrpcFailure as error:
+            front.fail(call_id, error.code, error.message)
+            return True
+        except Exception:
+            _log.exception("a call of %s failed unexpectedly", self._paths[method_id])
+            front.fail(call_id, INTERNAL, "internal error")
+            return True
+        if answer is None:
+            return False
+        front.respond(call_id, answer)
+        return True
+
+    def _take(self, front: NativeGrpcFront, events: list[_Event]) -> None:
+        """Start tasks for calls, and end those that were cancelled. On the loop."""
+        create_task = asyncio.get_running_loop().create_task
+        limit = self._settings.max_message_bytes
+        for kind, call_id, method_id, payload, key in events:
+            if kind != EVENT_CALL:
+                if (task := self._calls.get(call_id)) is not None:
+                    task.cancel()
+                continue
+            assert payload is not None
+            if len(payload) > limit:
+                front.fail(call_id, RESOURCE_EXHAUSTED, too_large(len(payload), limit))
+                continue
+            self._calls[call_id] = create_task(
+                self._serve(front, call_id, self._paths[method_id], payload, _database(key))
+            )
+
+    async def _serve(
+        self, front: NativeGrpcFront, call_id: int, path: str, payload: bytes, database: str
+    ) -> None:
+        try:
+            front.respond(call_id, await self._table.call(path, payload, database))
+        except GrpcFailure as error:
+            front.fail(call_id, error.code, error.message)
+        except asyncio.CancelledError:
+            # The client of a call that the shutdown ends still waits; to others this is nothing.
+            front.fail(call_id, UNAVAILABLE, "the server is shutting down")
+            raise
+        except Exception:
+            _log.exception("a call of %s failed unexpectedly", path)
+            front.fail(call_id, INTERNAL, "internal error")
+        finally:
+            del self._calls[call_id]
+
+
+class _Receiver:
+    """A thread that takes batches of calls until the front closes."""
+
+    def __init__(
+        self,
+        edge: NativeEdge,
+        front: NativeGrpcFront,
+        loop: asyncio.AbstractEventLoop,
+        number: int,
+    ) -> None:
+        self._working = threading.Lock()
+        self._edge = edge
+        self._front = front
+        self._loop = loop
+        self._batch = _INLINE_BATCH if any(edge._inline) else _BATCH
+        # A daemon, so that a program that forgets to close can still end.
+        self.thread = threading.Thread(
+            target=self._run, name=f"mishards-edge-{number}", daemon=True
+        )
+
+    def _run(self) -> None:
+        front, receive, loop, batch = self._front, self._edge.receive, self._loop, self._batch
+        working = self._working
+        while (events := front.recv_batch(batch)) is not None:
+            try:
+                with working:
+                    receive(front, loop, events)
+            except RuntimeError:
+                if not loop.is_closed():
+                    raise
+                front.close()
+                return
+
+    def wait_idle(self, timeout_s: float) -> None:
+        """Wait until the batch in hand is answered or handed over. Blocks."""
+        if self._working.acquire(timeout=timeout_s):
+            self._working.release()
+
+
+def _database(key: Any) -> str:
+    """The database in a call's client key; that is the peer, as text, where none is named."""
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else ""

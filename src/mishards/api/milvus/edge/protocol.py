@@ -1,0 +1,105 @@
+"""What an edge is: a gRPC server that carries raw bytes between clients and a method table.
+
+Invariants: an edge knows neither protobuf nor the proxy; whatever a call does, the server goes on
+serving; closing lets calls in flight finish and refuses new ones as unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import msgspec
+
+# Numbers of google.rpc.Code.
+NOT_FOUND = 5
+RESOURCE_EXHAUSTED = 8
+UNIMPLEMENTED = 12
+INTERNAL = 13
+UNAVAILABLE = 14
+
+DATABASE_METADATA = "dbname"
+"""Metadata key in which Milvus clients name the database of a call."""
+
+
+class GrpcFailure(Exception):
+    """A call that ends with a gRPC status other than OK."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
+class MethodTable(Protocol):
+    """The methods that an edge serves; all unary."""
+
+    @property
+    def methods(self) -> Collection[str]:
+        """Full paths, such as `/milvus.proto.milvus.MilvusService/Search`."""
+
+    @property
+    def inline(self) -> Collection[str]:
+        """Those of `methods` for which `call_now` may have an answer."""
+
+    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
+        """The answer where it can be computed at once in the calling thread, else None.
+
+        Any thread. Raises nothing but `GrpcFailure`.
+
+        Args:
+            database: what the call's metadata names, or empty.
+        """
+
+    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+        """Answer one call; cancelled when the client goes or its deadline passes.
+
+        From the loop's thread. Raises nothing but `GrpcFailure`.
+        """
+
+
+class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of an edge.
+
+    Attributes:
+        port: 0 takes a free one.
+        threads: that receive calls, where the edge has such.
+        tls_certificate: PEM file; with `tls_key` it turns TLS on.
+        max_message_bytes: greatest request; a larger one fails with RESOURCE_EXHAUSTED.
+        grace_s: how long closing waits for calls in flight.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    threads: int = 2
+    tls_certificate: str = ""
+    tls_key: str = ""
+    max_message_bytes: int = 64 * 1024 * 1024
+    grace_s: float = 10.0
+
+
+class Edge(Protocol):
+    """A server of one method table. All coroutines: from the loop's thread."""
+
+    @property
+    def port(self) -> int:
+        """The port that was taken; 0 before `start`."""
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            ConfigError: the address cannot be used, or the TLS files cannot be read.
+        """
+
+    async def close(self) -> None:
+        """Refuse new calls, let those in flight finish within `grace_s`, stop. Idempotent."""
+
+
+def too_large(size: int, limit: int) -> str:
+    """What a client is told whose request is over the limit."""
+    return f"request of {size} bytes is larger than the limit of {limit} bytes"

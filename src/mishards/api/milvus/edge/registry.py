@@ -1,0 +1,33 @@
+"""Which edge serves: `native`, `grpcio`, or `auto` for the better one that can."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from mishards.api.milvus.edge.protocol import Edge, EdgeSettings, MethodTable
+from mishards.core.errors import ConfigError
+
+NAMES = ("auto", "native", "grpcio")
+
+
+def make_edge(name: str, table: MethodTable, settings: EdgeSettings) -> Edge:
+    """An edge, not yet started. `auto` is native, unless TLS is asked for or it is missing.
+
+    Raises:
+        ConfigError: an unknown name, or the native edge where it is not installed or with TLS.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"unknown edge {name!r}; known are: {', '.join(NAMES)}")
+    installed = find_spec("pygrpc_native") is not None
+    tls = bool(settings.tls_certificate)
+    if name == "native" and tls:
+        raise ConfigError("the native edge serves no TLS; use edge = 'grpcio' or 'auto'")
+    if name == "native" and not installed:
+        raise ConfigError("the native edge needs the package 'pygrpc-native'")
+    if name == "grpcio" or tls or not installed:
+        from mishards.api.milvus.edge.grpcio import GrpcioEdge
+
+        return GrpcioEdge(table, settings)
+    from mishards.api.milvus.edge.native import NativeEdge
+
+    return NativeEdge(table, settings)

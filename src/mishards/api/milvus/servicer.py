@@ -1,0 +1,164 @@
+"""The Milvus service as a method table: every method by its path, served or told to be missing.
+
+Invariants: what a handler raises becomes the status of the method's own response; a method
+without a handler answers as unimplemented, by name, and is never a crash or a silent success.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from pymilvus.grpc_gen import milvus_pb2
+
+from mishards.api.milvus import (
+    aliases,
+    collections,
+    databases,
+    flushing,
+    indexes,
+    loading,
+    partitions,
+    segments,
+    system,
+)
+from mishards.api.milvus.data import DATA_HANDLERS, search_now
+from mishards.api.milvus.edge.protocol import NOT_FOUND, UNIMPLEMENTED, GrpcFailure
+from mishards.api.milvus.handler import Handle, Handler
+from mishards.api.milvus.status import failure, status_field
+from mishards.core.errors import InvalidParameter, Unimplemented
+from mishards.proxy.calls import ProxyApi
+
+_log = logging.getLogger(__name__)
+
+HANDLERS: dict[str, Handler] = {
+    **system.HANDLERS,
+    **databases.HANDLERS,
+    **collections.HANDLERS,
+    **partitions.HANDLERS,
+    **aliases.HANDLERS,
+    **indexes.HANDLERS,
+    **loading.HANDLERS,
+    **flushing.HANDLERS,
+    **segments.HANDLERS,
+    **DATA_HANDLERS,
+}
+"""Handlers by method name."""
+
+_SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
+SEARCH = f"/{_SERVICE.full_name}/Search"
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+_HEALTHY = b"\x08\x01"
+"""A serialised `HealthCheckResponse` that says SERVING."""
+
+
+class _Method(msgspec.Struct, frozen=True):
+    """How one path is answered.
+
+    Attributes:
+        handle: None where the method is not served.
+        database_tag: protobuf tag of the request's database field; empty where it has none.
+    """
+
+    name: str
+    request: type[Any]
+    response: type[Any]
+    handle: Handle | None
+    database_tag: bytes
+
+
+class MilvusServicer:
+    """`MethodTable` of a proxy."""
+
+    def __init__(self, proxy: ProxyApi, *, inline: bool = False) -> None:
+        self._proxy = proxy
+        self._methods = _all_methods()
+        self.methods: Collection[str] = (*self._methods, HEALTH_CHECK)
+        self.inline: Collection[str] = (SEARCH,) if inline else ()
+
+    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
+        if method != SEARCH:
+            return None
+        try:
+            return search_now(self._proxy, payload, database)
+        except Exception as error:
+            return failure(milvus_pb2.SearchResults, error)
+
+    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+        served = self._methods.get(method)
+        if served is None:
+            return _health(payload)
+        if served.handle is None:
+            return _missing(served)
+        if database and served.database_tag:
+            # Of a field that stands twice the last counts: the request's own name wins.
+            payload = _text_field(served.database_tag, database) + payload
+        try:
+            answer = await served.handle(self._proxy, _parse(served, payload))
+            return answer if isinstance(answer, bytes) else answer.SerializeToString()
+        except Exception as error:
+            return failure(served.response, error)
+
+
+def _all_methods() -> dict[str, _Method]:
+    """Every unary method of the service by its path."""
+    found = {}
+    for method in _SERVICE.methods:
+        if method.client_streaming or method.server_streaming:
+            continue
+        handler = HANDLERS.get(method.name)
+        found[f"/{_SERVICE.full_name}/{method.name}"] = _Method(
+            method.name,
+            GetMessageClass(method.input_type),
+            GetMessageClass(method.output_type),
+            None if handler is None else handler.handle,
+            _database_tag(method.input_type),
+        )
+    return found
+
+
+def _database_tag(request: Any) -> bytes:
+    fields = request.fields_by_name
+    field = fields.get("db_name") or fields.get("dbName")
+    return b"" if field is None else bytes([field.number << 3 | 2])
+
+
+def _text_field(tag: bytes, text: str) -> bytes:
+    """A serialised text field."""
+    data = text.encode()
+    length, size = b"", len(data)
+    while size > 0x7F:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return tag + length + bytes([size]) + data
+
+
+def _parse(method: _Method, payload: bytes) -> Any:
+    try:
+        return method.request.FromString(payload)
+    except DecodeError as error:
+        raise InvalidParameter(
+            f"the request is no {method.request.DESCRIPTOR.name}: {error}"
+        ) from error
+
+
+def _missing(method: _Method) -> bytes:
+    message = f"method {method.name} is not implemented by Mishards"
+    if status_field(method.response) is None:
+        raise GrpcFailure(UNIMPLEMENTED, message)
+    return failure(method.response, Unimplemented(message))
+
+
+def _health(payload: bytes) -> bytes:
+    """Answer a `HealthCheckRequest`: of the server as a whole, or of the Milvus service.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+    """
+    # The request is one short text field: tag, length, name.
+    name = payload[2:].decode("utf-8", "replace")
+    if name not in ("", _SERVICE.full_name):
+        raise GrpcFailure(NOT_FOUND, f"unknown service {name!r}")
+    return _HEALTHY
