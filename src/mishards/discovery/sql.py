@@ -1,0 +1,149 @@
+"""A registry in an SQL database, commonly the one of the metadata: a row per node, with a beat.
+
+Invariants: who is live is decided by each reader for itself, see `discovery.liveness`; rows that
+stay silent for `FORGET_S` are removed, unless they changed meanwhile. A row that cannot be read is
+passed over with a warning: one odd node never hides the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from mishards.core.errors import Unavailable
+from mishards.core.ids import NodeId
+from mishards.core.runtime import Runtime
+from mishards.discovery.liveness import Beat, Liveness
+from mishards.discovery.protocol import NodeInfo
+from mishards.storage.sql_engine import open_engine, read_transaction, write_transaction
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+FORGET_S = 600.0
+_LOCK_WAIT_S = 1.0
+
+_schema = sa.MetaData()
+_nodes = sa.Table(
+    "mishards_nodes",
+    _schema,
+    sa.Column("node_id", sa.String(255), primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.Column("beat_ms", sa.BigInteger, nullable=False),
+)
+
+_Row = tuple[str, str, int, int]
+
+
+class SqlRegistry:
+    """A `Registry` over SQLAlchemy; statements run off the loop."""
+
+    def __init__(self, url: str, runtime: Runtime, *, ttl_s: float) -> None:
+        """Raises `ConfigError` or `PluginError` when the URL cannot be used."""
+        self._engine = open_engine(url, lock_wait_s=_LOCK_WAIT_S)
+        self._runtime = runtime
+        self._ttl_s = ttl_s
+        self._liveness = Liveness(ttl_s)
+        self._created = False
+        self._announced: set[NodeId] = set()
+        self._written_s = 0.0
+        self._odd: set[str] = set()
+
+    async def announce(self, node: NodeInfo) -> None:
+        self._announced.add(node.id)
+        body = msgspec.json.encode(node).decode()
+        await self._do(self._renew, node.id, body, self._runtime.now_ms())
+        self._written_s = self._runtime.monotonic_s()
+
+    async def withdraw(self, node_id: NodeId) -> None:
+        self._announced.discard(node_id)
+        await self._do(self._remove, {node_id: None})
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        rows = await self._do(self._read)
+        now_s = self._runtime.monotonic_s()
+        live = self._liveness.look(
+            {NodeId(row[0]): (row[2], row[3]) for row in rows},
+            monotonic_s=now_s,
+            now_ms=self._runtime.now_ms(),
+            writable=not self._announced or now_s - self._written_s < self._ttl_s / 2,
+        )
+        forgotten = self._liveness.silent_for(FORGET_S)
+        if forgotten:
+            await self._do(self._remove, forgotten)
+        found = [self._decoded(row) for row in rows if row[0] in live]
+        return tuple(sorted(node for node in found if node is not None))
+
+    async def close(self) -> None:
+        await self._runtime.blocking(self._engine.dispose)
+
+    async def _do(self, work: Callable[..., T], *args: object) -> T:
+        try:
+            return await self._runtime.blocking(self._prepared, work, args)
+        except SQLAlchemyError as error:
+            shown = self._engine.url.render_as_string(hide_password=True)
+            cause = getattr(error, "orig", None) or error
+            raise Unavailable(f"the registry in {shown} cannot be used: {cause}") from error
+
+    # --- off the loop -----------------------------------------------------------------------
+
+    def _prepared(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        if not self._created:
+            try:
+                _schema.create_all(self._engine)
+            except OperationalError:
+                # Another node may have created it between the look and the creation.
+                if not sa.inspect(self._engine).has_table(_nodes.name):
+                    raise
+            self._created = True
+        return work(*args)
+
+    def _renew(self, node_id: str, body: str, now_ms: int) -> None:
+        renewal = (
+            sa.update(_nodes)
+            .where(_nodes.c.node_id == node_id)
+            .values(body=body, beat=_nodes.c.beat + 1, beat_ms=now_ms)
+        )
+        entry = sa.insert(_nodes).values(node_id=node_id, body=body, beat=1, beat_ms=now_ms)
+        try:
+            with write_transaction(self._engine) as connection:
+                if not connection.execute(renewal).rowcount:
+                    connection.execute(entry)
+        except IntegrityError:  # inserted by somebody else between the two
+            with write_transaction(self._engine) as connection:
+                connection.execute(renewal)
+
+    def _remove(self, nodes: dict[NodeId, Beat | None]) -> None:
+        """Delete rows; those given with a beat only if it is still theirs."""
+        with write_transaction(self._engine) as connection:
+            for node_id, beat in nodes.items():
+                removal = sa.delete(_nodes).where(_nodes.c.node_id == node_id)
+                if beat is not None:
+                    removal = removal.where(_nodes.c.beat == beat[0], _nodes.c.beat_ms == beat[1])
+                connection.execute(removal)
+
+    def _read(self) -> list[_Row]:
+        columns = (_nodes.c.node_id, _nodes.c.body, _nodes.c.beat, _nodes.c.beat_ms)
+        with read_transaction(self._engine) as connection:
+            return [tuple(row) for row in connection.execute(sa.select(*columns))]
+
+    def _decoded(self, row: _Row) -> NodeInfo | None:
+        try:
+            return msgspec.json.decode(row[1], type=NodeInfo)
+        except msgspec.MsgspecError as error:
+            if row[0] not in self._odd:
+                self._odd.add(row[0])
+                _log.warning("passing over node %r in the registry: %s", row[0], error)
+            return None
+
+
+def open_sql(runtime: Runtime, *, url: str, nodes: Sequence[str], ttl_s: float) -> SqlRegistry:
+    """The registry in the database at `url`."""
+    return SqlRegistry(url, runtime, ttl_s=ttl_s)
