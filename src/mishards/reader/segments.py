@@ -55,7 +55,8 @@ class SegmentOpener:
 
     def _opened(self, segment_id: SegmentId, task: asyncio.Task[OpenSegment]) -> None:
         del self._opening[segment_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StalePlan):
             _log.warning("segment %d cannot be opened: %s", segment_id, error)
 
     async def _open(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
