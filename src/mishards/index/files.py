@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import faiss
 
-from mishards.core.errors import CorruptObject, ObjectNotFound
+from mishards.core.errors import CorruptObject, DiskFull, ObjectNotFound, StorageError
 from mishards.core.schema import Metric
+
+_WRITE_BYTES = 1 << 20
+_CallbackWriter: Any = vars(faiss)["PyCallbackIOWriter"]
 
 
 def faiss_metric(metric: Metric) -> int:
@@ -19,13 +23,31 @@ def faiss_metric(metric: Metric) -> int:
 
 
 def write_index(index: Any, path: Path) -> None:
-    """Write the index to `path` and wait until it is on the disk."""
-    faiss.write_index(index, os.fspath(path))
-    descriptor = os.open(path, os.O_RDONLY)
+    """Write the index to `path` and wait until it is on the disk.
+
+    Raises:
+        DiskFull, StorageError: it could not be written; what is there is to be removed.
+    """
+    failures: list[OSError] = []
+
+    def write(data: bytes) -> None:
+        # Faiss loses errors of its own writer, and what a callback raises.
+        if not failures:
+            try:
+                file.write(data)
+            except OSError as error:
+                failures.append(error)
+
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with path.open("wb") as file:
+            faiss.write_index(index, _CallbackWriter(write, _WRITE_BYTES))
+            if failures:
+                raise failures[0]
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        failure = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        raise failure(f"index file {path} cannot be written: {error}") from error
 
 
 def open_index(path: Path, metric: Metric, kinds: tuple[type[Any], ...]) -> Any:

@@ -87,10 +87,16 @@ class IndexFamily(Protocol):
         """Build over all rows of `vectors` (shape (n, dim), n ≥ 1) and durably write one file.
 
         Works for any n: families that need training rows build something smaller over few.
+
+        Raises:
+            DiskFull, StorageError: the file could not be written.
         """
 
     def open(self, path: Path, metric: Metric) -> VectorIndex:
         """Memory-map the file of `build`.
+
+        The file is trusted: its kind, metric and structure are checked, its bytes are not read.
+        A caller that doubts them compares size and checksum first.
 
         Raises:
             ObjectNotFound, CorruptObject: name the path.

@@ -7,7 +7,6 @@ out is a view of the files (or a copy of chosen rows) and must not be written to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -185,11 +184,6 @@ class Segment:
         if self._integer_keys:
             return find_integers(self.keys, keys.to_numpy())
         return find_texts(self.keys, keys)
-
-    @cached_property
-    def mapped_bytes(self) -> int:
-        """Bytes of the files it maps."""
-        return self.meta.size_bytes
 
     def _vector_column(self, name: str, vectors: Floats, valid: Mask | None) -> pa.Array:
         kind = arrow_type(self.schema.by_name[name])

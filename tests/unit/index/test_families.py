@@ -1,9 +1,17 @@
 """Every family: builds at any size, opens, finds what brute force finds, under filters too."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from mishards.core.errors import CorruptObject, InternalError, ObjectNotFound
+from mishards.core.errors import (
+    CorruptObject,
+    DiskFull,
+    InternalError,
+    ObjectNotFound,
+    StorageError,
+)
 from mishards.core.schema import Metric
 from mishards.index.distance import normalize, prepare_queries
 from mishards.index.exact import nearest
@@ -141,3 +149,26 @@ def test_work_of_hnsw_grows_when_fewer_rows_are_allowed(data, tmp_path):
     index = opened("HNSW", data[0], Metric.L2, tmp_path / "index")
     all_rows = index.work(10, {"ef": 64}, 2000)
     assert 0 < all_rows < index.work(10, {"ef": 64}, 200)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(StorageError, match="no_folder"):
+        opened("HNSW", clustered(5), Metric.L2, tmp_path / "no_folder" / "index")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_apart():
+    with pytest.raises(DiskFull, match="/dev/full"):
+        opened("HNSW", clustered(5), Metric.L2, Path("/dev/full"))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+@pytest.mark.parametrize("name", list(BUILD))
+def test_a_cut_file_is_refused(name, share, data, tmp_path):
+    path = tmp_path / "cut.index"
+    opened(name, data[0], Metric.L2, path)
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(CorruptObject, match=r"cut\.index"):
+        family(name).open(path, Metric.L2)
