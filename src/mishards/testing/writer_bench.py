@@ -44,6 +44,7 @@ class Recorder:
         self.entries: list[Entry] = []
         self.changes: list[Changes] = []
         self.ticks: list[tuple[int, int]] = []
+        self.closed: Exception | None = None
 
     def publish_entry(self, entry: Entry, raw: bytes) -> None:
         self.entries.append(entry)
@@ -53,6 +54,9 @@ class Recorder:
 
     def publish_tick(self, seq: int, ts: int) -> None:
         self.ticks.append((seq, ts))
+
+    def close(self, error: Exception | None = None) -> None:
+        self.closed = error
 
     async def stream(self, follow: Any, log: Any, metadata: Any) -> AsyncIterator[Any]:
         for entry in self.entries:

@@ -10,17 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import Fenced, MetadataConflict, MishardsError
 from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.metadata.models import encode
 from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.metadata.snapshot import MetadataSnapshot
 from mishards.writer.edit import Change, Edit
-
-if TYPE_CHECKING:
-    from mishards.cluster.publishing import LogPublisher
 
 _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 8

@@ -186,10 +186,13 @@ class Flusher:
         self, view: CollectionView, folder: Path
     ) -> tuple[tuple[DeleteFile, Path], ...]:
         """All files of deletes where there are too many, as local files; else none."""
-        if len(view.meta.deletes) < self._config.delete_files_max:
+        files = view.meta.deletes
+        # Merging leaves a file for each scope: there have to be more of them to gain anything.
+        scopes = len({file.partition_id for file in files})
+        if len(files) < max(self._config.delete_files_max, 2 * scopes):
             return ()
         found = []
-        for file in view.meta.deletes:
+        for file in files:
             key = deletes_key(view.id, file.name)
             path = self._store.local_path(key)
             if path is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import InternalError, MishardsError
 from mishards.core.ids import DatabaseId, EntrySeq, LogId, NodeId, Timestamp
 from mishards.core.runtime import Runtime
@@ -28,9 +29,6 @@ from mishards.writer.config import WriterConfig
 from mishards.writer.edit import Edit
 from mishards.writer.flush import Flusher, LogPosition
 from mishards.writer.takeover import Reign
-
-if TYPE_CHECKING:
-    from mishards.cluster.publishing import LogPublisher
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0

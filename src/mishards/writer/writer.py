@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
+from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import (
     InvalidParameter,
     MishardsError,
@@ -48,9 +49,6 @@ from mishards.writer.ddl import DDL_RULES
 from mishards.writer.leading import Leading
 from mishards.writer.takeover import take_leadership
 
-if TYPE_CHECKING:
-    from mishards.cluster.publishing import LogPublisher
-
 _log = logging.getLogger(__name__)
 _MOST_TIMESTAMPS = 1 << 18
 _FIRST_LOG = LogId(0)
@@ -72,7 +70,8 @@ class Writer:
         log_id: LogId = _FIRST_LOG,
         builder: IndexBuilder | None = None,
     ) -> None:
-        """`builder` None builds indexes in processes of their own."""
+        """`publisher` is closed with the writer; `builder` None builds indexes in processes of
+        their own."""
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -136,6 +135,7 @@ class Writer:
         self._refusal = NotLeader(f"writer {self._node_id!r} is closed")
         if self._leading is not None:
             self._leading.stop(self._refusal)
+            self._publisher.close(self._refusal)
             await self._leading.ended()
 
     async def wait_fenced(self) -> None:
@@ -199,6 +199,7 @@ class Writer:
         _log.error("writer %s steps down: %s", self._node_id, error)
         self._refusal = NotLeader(f"writer {self._node_id!r} stepped down: {error.message}")
         self._fenced.set()
+        self._publisher.close(self._refusal)
         if self._leading is not None:
             self._leading.stop(self._refusal)
 
