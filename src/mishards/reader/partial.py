@@ -60,14 +60,18 @@ def merge_units(units: Sequence[UnitHits], nq: int, k: int, *, smaller_is_closer
     numbers = key_codes(keys) if isinstance(keys, list) else keys
     stamps = np.concatenate([u.timestamps for u in units])
     sources = np.repeat([u.source for u in units], [len(u.queries) for u in units])
-    chosen = select_top(
-        None if nq == 1 else queries,
-        distances,
-        numbers,
-        stamps,
-        k,
-        smaller_is_closer=smaller_is_closer,
-    )
+    score = distances if smaller_is_closer else -distances
+    chosen = _top_of_distinct(units, score, numbers, nq, k)
+    distinct = chosen is not None
+    if chosen is None:
+        chosen = select_top(
+            None if nq == 1 else queries,
+            distances,
+            numbers,
+            stamps,
+            k,
+            smaller_is_closer=smaller_is_closer,
+        )
     counts = np.bincount(queries[chosen], minlength=nq).astype(np.int32)
     return Merged(
         counts,
@@ -78,8 +82,40 @@ def merge_units(units: Sequence[UnitHits], nq: int, k: int, *, smaller_is_closer
         np.concatenate([u.offsets for u in units])[chosen],
         np.concatenate([u.places for u in units])[chosen],
         sources[chosen],
-        _is_complete(units, counts, distances[chosen], k, smaller_is_closer),
+        distinct or _is_complete(units, counts, score[chosen], k, smaller_is_closer),
     )
+
+
+def _top_of_distinct(
+    units: Sequence[UnitHits], score: Array, keys: Ints, nq: int, k: int
+) -> Ints | None:
+    """Positions of the best `k` hits of each query, where no query hits a key twice.
+
+    None where one does, or where units gave some queries fewer hits than others.
+    """
+    if nq == 1:
+        if len(set(keys.tolist())) < len(keys):
+            return None
+        return np.lexsort((keys, score))[:k]
+    widths = [len(unit.queries) // nq for unit in units]
+    if any(width * nq != len(u.queries) for width, u in zip(widths, units, strict=True)):
+        return None
+    if not all(unit.full.all() for unit in units):
+        return None
+    starts = np.cumsum([0, *(len(unit.queries) for unit in units[:-1])])
+    places = np.concatenate(
+        [
+            start + np.arange(nq * width).reshape(nq, width)
+            for start, width in zip(starts, widths, strict=True)
+        ],
+        axis=1,
+    )
+    sorted_keys = np.sort(keys[places], axis=1)
+    if (sorted_keys[:, 1:] == sorted_keys[:, :-1]).any():
+        return None
+    best = np.argsort(score[places], axis=1, kind="stable")[:, :k]
+    top: Ints = np.take_along_axis(places, best, axis=1).reshape(-1)
+    return top
 
 
 def _joined(units: Sequence[UnitHits]) -> Ints | list[str]:
@@ -89,23 +125,22 @@ def _joined(units: Sequence[UnitHits]) -> Ints | list[str]:
 
 
 def _is_complete(
-    units: Sequence[UnitHits], counts: Array, distances: Array, k: int, smaller_is_closer: bool
+    units: Sequence[UnitHits], counts: Array, score: Array, k: int, smaller_is_closer: bool
 ) -> bool:
     """Whether no unit's unseen hit could belong to the result.
 
     Duplicate keys take places in a unit's list of best hits. A unit with more to give matters
     where its last hit is better than the result's worst, or where the result is short.
     """
-    ends = np.cumsum(counts)
-    sign = 1.0 if smaller_is_closer else -1.0
     worst = np.full(len(counts), np.inf)
     filled = counts == k
-    worst[filled] = sign * distances[ends[filled] - 1]
+    worst[filled] = score[np.cumsum(counts)[filled] - 1]
     for unit in units:
         if not unit.full.any():
             continue
         last = np.full(len(counts), np.inf)
-        last[unit.queries] = sign * unit.distances
+        # Hits are sorted within a query, so the worst of each is what stays.
+        last[unit.queries] = unit.distances if smaller_is_closer else -unit.distances
         if bool((unit.full & (last < worst)).any()):
             return False
     return True

@@ -108,6 +108,12 @@ class Searcher:
         """
         nq, k = message.nq, message.k
         queries = _queries(message, target)
+        if state.growing is None and len(state.segments) == 1 and not message.output:
+            opened = state.segments[0]
+            if opened.unique_keys:
+                found = self._search_segment(opened, state, target, queries, k)
+                if found is not None:
+                    return _answer_of_one(state, opened, *found)
         limit = _most_rows(state)
         fetch = k
         while True:
@@ -163,6 +169,31 @@ class Searcher:
         if mask is not None and not mask.any():
             return None
         return span.nearest(target.field, target.meta.metric, queries, k, mask)
+
+
+def _answer_of_one(
+    state: ReadState, opened: OpenSegment, distances: Floats, offsets: Offsets
+) -> SearchPartial:
+    """The answer where all hits are of one segment without duplicates: as little as possible is
+    done, since this is the path that is taken most."""
+    if offsets[0, -1] >= 0 and len(offsets) == 1:
+        near, rows = distances[0], offsets[0]
+        counts = len(rows).to_bytes(4, "little")
+    else:
+        valid = offsets >= 0
+        near, rows = distances[valid], offsets[valid]
+        counts = np.count_nonzero(valid, axis=1).astype(np.int32).tobytes()
+    segment = opened.segment
+    keys = segment.take_keys(rows)
+    return SearchPartial(
+        counts=counts,
+        keys=keys.tobytes() if isinstance(keys, np.ndarray) else keys.to_pylist(),
+        distances=near.tobytes(),
+        timestamps=segment.timestamps[rows].tobytes(),
+        units=opened.meta.id.to_bytes(8, "little", signed=True) * len(rows),
+        offsets=rows.tobytes(),
+        failures=state.failures,
+    )
 
 
 def _queries(message: Search, target: Target) -> Floats:
