@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
@@ -96,14 +96,19 @@ class SqlRegistry:
 
     def _prepared(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
         if not self._created:
-            try:
-                _schema.create_all(self._engine)
-            except OperationalError:
-                # Another node may have created it between the look and the creation.
-                if not sa.inspect(self._engine).has_table(_nodes.name):
-                    raise
+            if not sa.inspect(self._engine).has_table(_nodes.name):
+                self._create()
             self._created = True
         return work(*args)
+
+    def _create(self) -> None:
+        try:
+            with write_transaction(self._engine) as connection:
+                _schema.create_all(connection)
+        except (OperationalError, ProgrammingError):
+            # Another node may have created it between the look and the creation.
+            if not sa.inspect(self._engine).has_table(_nodes.name):
+                raise
 
     def _renew(self, node_id: str, body: str, now_ms: int) -> None:
         renewal = (

@@ -1,0 +1,139 @@
+"""What every `Registry` has to do, as a suite for pytest.
+
+Subclass `RegistryContract` under a name that starts with `Test` and give `open`:
+
+    class TestMyRegistry(RegistryContract):
+        async def open(self, runtime):
+            return MyRegistry(runtime, ..., ttl_s=TTL_S)
+
+Within one test every call of `open` gives one more handle, as of one more process, to the same, at
+first empty, registry; for another test the registry is another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mishards.core.ids import NodeId
+from mishards.core.runtime import Runtime
+from mishards.discovery.protocol import NodeInfo, Registry
+from mishards.testing.stepped import SteppedRuntime
+
+TTL_S = 3.0
+BEAT_S = 0.5
+
+Handle = Callable[[], Awaitable[Registry]]
+Case = Callable[[SteppedRuntime, Handle], Awaitable[None]]
+
+
+def node(name: str, *, ready: bool = True, leads: tuple[int, ...] = ()) -> NodeInfo:
+    return NodeInfo(
+        id=NodeId(name), roles=("reader",), address=f"mem://{name}", ready=ready, leads=leads
+    )
+
+
+async def names(registry: Registry) -> list[str]:
+    return [found.id for found in await registry.nodes()]
+
+
+class RegistryContract:
+    """Inherit, and override `open`."""
+
+    async def open(self, runtime: Runtime) -> Registry:
+        """One more handle to this test's registry, in which nodes live for `TTL_S`."""
+        raise NotImplementedError
+
+    def play(self, case: Case) -> None:
+        async def main() -> None:
+            runtime = SteppedRuntime()
+            opened: list[Registry] = []
+
+            async def handle() -> Registry:
+                opened.append(await self.open(runtime))
+                return opened[-1]
+
+            try:
+                await case(runtime, handle)
+            finally:
+                for registry in opened:
+                    await registry.close()
+                await runtime.close()
+
+        asyncio.run(main())
+
+    def test_an_empty_registry_has_no_nodes(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            assert await (await handle()).nodes() == ()
+
+        self.play(case)
+
+    def test_others_see_what_was_announced_by_id(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            one, other = await handle(), await handle()
+            second, first = node("b", leads=(0,)), node("a", ready=False)
+            await one.announce(second)
+            await one.announce(first)
+            assert await other.nodes() == (first, second)
+
+        self.play(case)
+
+    def test_the_newest_announcement_counts(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            one, other = await handle(), await handle()
+            await one.announce(node("a", ready=False))
+            await other.nodes()
+            await one.announce(node("a"))
+            assert await other.nodes() == (node("a"),)
+
+        self.play(case)
+
+    def test_who_withdraws_is_gone_at_once_and_may_come_back(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            one, other = await handle(), await handle()
+            await one.announce(node("a"))
+            await one.announce(node("b"))
+            assert await names(other) == ["a", "b"]
+            await one.withdraw(NodeId("a"))
+            await one.withdraw(NodeId("never there"))
+            assert await names(other) == ["b"]
+            await one.announce(node("a"))
+            assert await names(other) == ["a", "b"]
+
+        self.play(case)
+
+    def test_a_silent_node_expires_and_a_renewed_one_does_not(self) -> None:
+        async def case(runtime: SteppedRuntime, handle: Handle) -> None:
+            silent, lively, watcher = await handle(), await handle(), await handle()
+            await silent.announce(node("silent"))
+            seen = []
+            for _ in range(round(2 * TTL_S / BEAT_S)):
+                await lively.announce(node("lively"))
+                seen.append(await names(watcher))
+                runtime.advance(BEAT_S)
+            assert all("lively" in found for found in seen)
+            assert seen[round(TTL_S / BEAT_S) - 2] == ["lively", "silent"]
+            assert seen[-1] == ["lively"]
+
+        self.play(case)
+
+    def test_an_expired_node_comes_back_with_its_next_beat(self) -> None:
+        async def case(runtime: SteppedRuntime, handle: Handle) -> None:
+            one, watcher = await handle(), await handle()
+            await one.announce(node("a"))
+            for _ in range(round(2 * TTL_S / BEAT_S)):
+                await watcher.nodes()
+                runtime.advance(BEAT_S)
+            assert await names(watcher) == []
+            await one.announce(node("a"))
+            assert await names(watcher) == ["a"]
+
+        self.play(case)
+
+    def test_many_announce_at_once(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            handles = [await handle() for _ in range(4)]
+            await asyncio.gather(*(handles[i % 4].announce(node(f"n{i % 8}")) for i in range(32)))
+            assert await names(handles[0]) == [f"n{i}" for i in range(8)]
+
+        self.play(case)

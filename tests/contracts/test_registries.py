@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from mishards.core.runtime import Runtime
+from mishards.discovery.memory import MemoryRegistry
+from mishards.discovery.protocol import Registry
+from mishards.discovery.registry import open_registry
+from mishards.testing.registry_contract import TTL_S, RegistryContract
+
+
+class TestMemoryRegistry(RegistryContract):
+    def setup_method(self) -> None:
+        self.registry: MemoryRegistry | None = None
+
+    async def open(self, runtime: Runtime) -> Registry:
+        if self.registry is None:
+            self.registry = MemoryRegistry(runtime, ttl_s=TTL_S)
+        return self.registry
+
+
+class TestNamedMemoryRegistry(RegistryContract):
+    @pytest.fixture(autouse=True)
+    def _name(self, tmp_path: Path) -> None:
+        self.url = f"memory://{tmp_path}"
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry(self.url, runtime, ttl_s=TTL_S)
+
+
+class TestSqliteRegistry(RegistryContract):
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        self.url = f"sqlite:///{tmp_path}/folder/metadata.db"
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry("sql", runtime, url=self.url, ttl_s=TTL_S)
