@@ -137,7 +137,9 @@ def _collect_deletes(plan: SealPlan) -> dict[PartitionId, Deletes]:
         if mutation.key_count:
             keys = decode_batch(mutation.keys).column(0).cast(kind)
             timestamps = np.full(len(keys), mutation.timestamp, dtype=np.int64)
-            parts[mutation.partition].append(Deletes(keys, timestamps))
+            # An upsert replaces its keys wherever they are: a key is to be in one place.
+            scope = EVERYWHERE if mutation.row_count else mutation.partition
+            parts[scope].append(Deletes(keys, timestamps))
     return {scope: _joined(found) for scope, found in parts.items()}
 
 

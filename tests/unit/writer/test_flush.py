@@ -63,7 +63,7 @@ def test_any_history_ends_as_a_dictionary_does(key: DataType, restart: bool) -> 
                 if step % 9 == 0:
                     await flush(writer, view.id)
                     assert await sealed_rows(bench) == model
-                    assert len((await bench.view()).meta.deletes) <= 4
+                    assert len((await bench.view()).meta.deletes) <= 3
                 if restart and step % 7 == 0:
                     await writer.close()
                     writer = await bench.writer(f"w{step}", delete_files_max=3)
@@ -136,6 +136,52 @@ def test_deletes_confined_to_a_partition_spare_the_others() -> None:
             assert await sealed_rows(bench) == {1: 1, 2: 1}
             await ask(writer, DropPartition(database="", collection="c", partition="p"))
             assert (await bench.view()).meta.deletes == ()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_upsert_replaces_its_keys_in_every_partition(sealed: bool) -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer, view = await _with_collection(bench)
+            await ask(writer, CreatePartition(database="", collection="c", partition="p"))
+            view = await bench.view()
+            other = view.meta.partitions[1].id
+            await insert(writer, view, [1, 2], n=1)
+            if sealed:
+                await flush(writer, view.id)
+            await ask(writer, write_of(view, [2, 3], [2, 3], n=2, partition=other))
+            await flush(writer, view.id)
+            assert await sealed_rows(bench) == {1: 1, 2: 2, 3: 2}
+
+    asyncio.run(scene())
+
+
+def test_many_scopes_of_deletes_are_merged_each() -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer, view = await _with_collection(bench, delete_files_max=2)
+            for name in ("p", "q"):
+                await ask(writer, CreatePartition(database="", collection="c", partition=name))
+            view = await bench.view()
+            homes = [one.id for one in view.meta.partitions]
+            model = {}
+            for place, home in enumerate(homes):
+                keys = range(place * 100, place * 100 + 20)
+                await ask(writer, write_of(view, keys, partition=home))
+                model |= dict.fromkeys(keys, 0)
+            await flush(writer, view.id)
+            for round_ in range(10):
+                for place, home in enumerate(homes):
+                    key = place * 100 + round_
+                    await ask(writer, write_of(view, delete=[key], partition=home))
+                    del model[key]
+                await flush(writer, view.id)
+                assert await sealed_rows(bench) == model
+            files = (await bench.view()).meta.deletes
+            assert {one.partition_id for one in files} == set(homes)
+            assert len(files) <= 6
 
     asyncio.run(scene())
 
