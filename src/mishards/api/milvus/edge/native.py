@@ -33,6 +33,8 @@ _INLINE_BATCH = 4
 """Where threads compute answers themselves, a large batch would keep work from the others."""
 _CLOSE_GRACE_S = 0.05
 """Time for the last answers to leave the process before connections close."""
+_LOOK_UP_MS = 200
+"""Closing the front wakes one of the threads that wait for calls; the others look up by this."""
 
 _Event = tuple[int, int, int, bytes | None, bytes | str | None]
 
@@ -201,7 +203,9 @@ class _Receiver:
     def _run(self) -> None:
         front, receive, loop, batch = self._front, self._edge.receive, self._loop, self._batch
         working = self._working
-        while (events := front.recv_batch(batch)) is not None:
+        while (events := front.recv_batch(batch, _LOOK_UP_MS)) is not None:
+            if not events:
+                continue
             try:
                 with working:
                     receive(front, loop, events)
