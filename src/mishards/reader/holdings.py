@@ -12,14 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from mishards.core.errors import MishardsError
-from mishards.core.ids import CollectionId, SegmentId, Timestamp
+from mishards.core.ids import CollectionId, EntrySeq, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
-from mishards.log.entry import Entry
+from mishards.log.entry import Entry, Mutation
+from mishards.log.store import LogStore
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
 from mishards.reader.pending import PendingMutations
+from mishards.reader.recovery import LogRecovery
 from mishards.reader.segments import SegmentOpener
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Holdings:
         runtime: Runtime,
         config: ReaderConfig,
         opener: SegmentOpener,
+        log: LogStore,
         serves: Callable[[CollectionView], frozenset[SegmentId]],
     ) -> None:
         self._runtime = runtime
@@ -40,8 +43,11 @@ class Holdings:
         self._opener = opener
         self._serves = serves
         self._pending = PendingMutations(config.pending_bytes)
+        self._recovery = LogRecovery(runtime, log, self._pending)
+        self._applied_seq = EntrySeq(0)
         self._outdated: deque[tuple[float, CollectionState, Timestamp]] = deque()
         self._unnamed: deque[tuple[float, CollectionState, SegmentId]] = deque()
+        self._recovering: set[CollectionId] = set()
         self._cold: set[CollectionId] = set()
         self._warming: set[CollectionId] = set()
         self.snapshot = MetadataSnapshot.empty()
@@ -61,6 +67,7 @@ class Holdings:
                 self._pending.add(mutation, entry.seq)
             else:
                 state.apply(mutation)
+        self._applied_seq = entry.seq
 
     def apply_changes(self, changes: Changes, applied: Timestamp) -> None:
         """Follow metadata; `applied` is how far the log has been applied."""
@@ -80,14 +87,31 @@ class Holdings:
             if state is not None:
                 self._drop(state)
             return
-        if state is None:
-            state = CollectionState(view)
-            for mutation in self._pending.take(collection):
-                state.apply(mutation)
-            self.states[collection] = state
-        else:
+        if state is not None:
             self._update(state, view, applied)
+        elif (lost := self._pending.lost_since(collection)) is not None:
+            self._recovering.add(collection)
+            self._runtime.spawn(self._recover(collection, lost), f"read log of {collection} again")
+        elif collection not in self._recovering:
+            self._begin(view, self._pending.take(collection))
         self.warm(collection)
+
+    def _begin(self, view: CollectionView, mutations: Iterable[Mutation]) -> None:
+        """Hold a collection from now on, with what the log had of it before."""
+        state = CollectionState(view)
+        for mutation in mutations:
+            state.apply(mutation)
+        self.states[view.id] = state
+
+    async def _recover(self, collection: CollectionId, since: EntrySeq) -> None:
+        """Begin with a collection whose mutations did not fit into memory while it was unknown."""
+        try:
+            mutations = await self._recovery.mutations(collection, since, lambda: self._applied_seq)
+        finally:
+            self._recovering.discard(collection)
+        if (view := self.snapshot.collections.get(collection)) is not None:
+            self._begin(view, mutations)
+            self.warm(collection)
 
     def _drop(self, state: CollectionState) -> None:
         """Forget a collection; what is being opened for it ends as `StalePlan`."""

@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from mishards.core.errors import Unimplemented
-from mishards.core.ids import EntrySeq, LogId, NodeId, SegmentId, Timestamp
+from mishards.core.ids import CollectionId, EntrySeq, LogId, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry
+from mishards.log.store import LogStore
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
 from mishards.reader.fetch import fetch_rows, wanted_units
 from mishards.reader.files import SegmentFiles
@@ -86,7 +88,7 @@ class Reader:
         filters, masks = FilterCache(), MaskCache(config.mask_cache_bytes)
         cache_dir = Path(config.cache_dir) if config.cache_dir else scratch / "reader"
         self._opener = SegmentOpener(runtime, SegmentFiles(runtime, store, cache_dir))
-        self._holdings = Holdings(runtime, config, self._opener, serves)
+        self._holdings = Holdings(runtime, config, self._opener, LogStore(store, log_id), serves)
         self._progress = Progress(runtime)
         self._states = ReadStates(self._holdings, self._opener, self._progress, CatchUp(catch_up))
         self._searcher = Searcher(filters, masks)
@@ -201,6 +203,14 @@ class Reader:
         return await self._runtime.blocking(
             fetch_rows, state.view, state.rows.view, segments, message
         )
+
+    def held(self, collection: CollectionId) -> CollectionState:
+        """What is held of a collection.
+
+        Raises:
+            StalePlan: this reader does not know it, or no more.
+        """
+        return self._states.state(collection)
 
     def status(self) -> StatusReply:
         """What this reader holds, and how far it has come."""

@@ -1,0 +1,214 @@
+"""How a reader keeps in step with the log and with metadata."""
+
+from __future__ import annotations
+
+import pytest
+
+from mishards.core.errors import NotReady, StalePlan, Unimplemented
+from mishards.core.ids import LogId
+from mishards.log.entry import encode_entry
+from mishards.log.store import LogStore
+from mishards.reader.config import ReaderConfig
+from mishards.rpc.messages import Flush
+from mishards.rpc.protocol import CallContext
+from mishards.storage.local import LocalStore
+from mishards.testing.reader_bench import COLLECTION, Bench, keys_of, make_rows
+
+ORIGIN = [[0.0, 0.0, 0.0, 0.0]]
+BRIEF = ReaderConfig(retention_s=0.0, housekeeping_s=0.001)
+
+
+def line(*places: float) -> list[list[float]]:
+    """Vectors at these distances from the origin."""
+    return [[float(place), 0.0, 0.0, 0.0] for place in places]
+
+
+def test_entries_may_come_before_the_metadata_that_explains_them(run):
+    async def test(bench: Bench) -> None:
+        bench.start()
+        bench.write(make_rows(bench.schema, [1, 2], line(1, 2)))
+        bench.write(keys=[2], partition=0)
+        with pytest.raises(StalePlan, match="not in metadata version 1"):
+            await bench.search(ORIGIN)
+        bench.commit(bench.meta())
+        assert keys_of(await bench.search(ORIGIN)) == [[1]]
+
+    run(test, started=False)
+
+
+def test_entries_that_did_not_fit_into_memory_are_read_again(run):
+    async def test(bench: Bench) -> None:
+        log = LogStore(bench.store, LogId(0))
+        bench.start()
+        for key in range(6):
+            entry = bench.entry(bench.mutation(make_rows(bench.schema, [key], line(key))))
+            await bench.store.create(log.key(entry.seq), encode_entry(entry))
+            bench.reader.apply_entry(entry)
+        ahead = bench.entry(bench.mutation(make_rows(bench.schema, [9], line(9))))
+        await bench.store.create(log.key(ahead.seq), encode_entry(ahead))
+        bench.commit(bench.meta())
+        await bench.until(lambda: bench.reader.status().growing_rows == {COLLECTION: 6})
+        bench.reader.apply_entry(ahead)
+        assert keys_of(await bench.search(ORIGIN, 9)) == [[0, 1, 2, 3, 4, 5, 9]]
+
+    run(test, started=False, config=ReaderConfig(pending_bytes=1500))
+
+
+def test_an_entry_that_comes_twice_counts_once(run):
+    async def test(bench: Bench) -> None:
+        entry = bench.entry(bench.mutation(make_rows(bench.schema, [1], line(1))))
+        bench.reader.apply_entry(entry)
+        bench.reader.apply_entry(entry)
+        assert bench.reader.status().growing_rows == {COLLECTION: 1}
+
+    run(test)
+
+
+def test_rows_that_are_sealed_already_are_not_held_again(run):
+    async def test(bench: Bench) -> None:
+        bench.checkpoint = 110
+        bench.start(bench.meta())
+        bench.write(make_rows(bench.schema, [1], line(1)))
+        bench.write(make_rows(bench.schema, [2], line(2)))
+        assert keys_of(await bench.search(ORIGIN)) == [[2]]
+
+    run(test, started=False)
+
+
+def test_sealed_rows_stay_for_older_plans_until_their_retention_ends(run):
+    async def test(bench: Bench) -> None:
+        bench.write(make_rows(bench.schema, [1, 2], line(1, 2)))
+        old = bench.at()
+        segment = await bench.segment(
+            make_rows(bench.schema, [1, 2], line(1, 2)), [bench.now, bench.now]
+        )
+        bench.checkpoint = bench.now
+        bench.write(make_rows(bench.schema, [3], line(3)))
+        bench.commit(bench.meta(), segment)
+        assert keys_of(await bench.search(ORIGIN)) == [[1, 2, 3]]
+        assert keys_of(await bench.search(ORIGIN, at=old)) == [[1, 2]]
+        assert bench.reader.status().growing_rows == {COLLECTION: 1}
+
+    run(test)
+
+
+def test_a_plan_older_than_what_is_kept_is_stale(run):
+    async def test(bench: Bench) -> None:
+        bench.write(make_rows(bench.schema, [1, 2], line(1, 2)), [1])
+        old = bench.at()
+        bench.checkpoint = bench.now
+        bench.write(make_rows(bench.schema, [3, 4], line(3, 4)))
+        bench.write(keys=[4], partition=0)
+        bench.commit(bench.meta())
+        held = bench.reader.held(COLLECTION)
+        await bench.until(lambda: held.rows.view.rows == 2)
+        assert keys_of(await bench.search(ORIGIN)) == [[3]]
+        with pytest.raises(StalePlan, match="no longer kept"):
+            await bench.search(ORIGIN, at=old)
+        bench.write(keys=[3], partition=0)
+        assert keys_of(await bench.search(ORIGIN)) == [[]]
+
+    run(test, config=BRIEF)
+
+
+def test_replaced_segments_are_closed_when_their_retention_ends(run):
+    async def test(bench: Bench) -> None:
+        one = await bench.segment(make_rows(bench.schema, [1], line(1)), [50])
+        bench.commit(one)
+        old = bench.at()
+        assert keys_of(await bench.search(ORIGIN)) == [[1]]
+        two = await bench.segment(make_rows(bench.schema, [1, 2], line(1, 2)), [50, 60])
+        del bench.segments[one.id]
+        bench.commit(two, deletes=(one.key,))
+        await bench.until(lambda: set(bench.reader.status().segments) == {two.id})
+        assert not (bench.folder / "scratch" / "reader" / one.folder).exists()
+        with pytest.raises(StalePlan, match="replaced or dropped"):
+            await bench.search(ORIGIN, at=old)
+
+    run(test, config=BRIEF)
+
+
+def test_a_released_collection_is_closed_and_opened_again_on_load(run):
+    async def test(bench: Bench) -> None:
+        segment = await bench.segment(make_rows(bench.schema, [1], line(1)), [50])
+        bench.commit(segment)
+        await bench.until(lambda: set(bench.reader.status().segments) == {segment.id})
+        loaded, bench.partitions = (
+            bench.partitions,
+            tuple(type(p)(id=p.id, name=p.name) for p in bench.partitions),
+        )
+        bench.commit(bench.meta())
+        await bench.until(lambda: not bench.reader.status().segments)
+        bench.partitions = loaded
+        bench.commit(bench.meta())
+        await bench.until(lambda: set(bench.reader.status().segments) == {segment.id})
+
+    run(test, config=BRIEF)
+
+
+def test_only_what_this_reader_serves_is_opened_ahead(run):
+    async def test(bench: Bench) -> None:
+        segments = [
+            await bench.segment(make_rows(bench.schema, [key], line(key)), [50]) for key in (1, 2)
+        ]
+        bench.commit(*segments)
+        await bench.until(lambda: len(bench.reader.status().segments) == 1)
+        await bench.settle()
+        assert set(bench.reader.status().segments) == {min(s.id for s in segments)}
+        assert keys_of(await bench.search(ORIGIN)) == [[1, 2]]
+
+    run(test, serves=lambda view: frozenset([min(view.segments)] if view.segments else []))
+
+
+def test_status_says_how_far_the_reader_is(run):
+    async def test(bench: Bench) -> None:
+        segment = await bench.segment(make_rows(bench.schema, [1], line(1)), [50])
+        bench.commit(segment)
+        bench.write(make_rows(bench.schema, [2, 3], line(2, 3)))
+        await bench.search(ORIGIN)
+        status = bench.reader.status()
+        assert status.node == "r1"
+        assert status.roles == ("reader",)
+        assert status.version == bench.version
+        assert status.applied_seq == {0: bench.seq}
+        assert status.applied_ts == {0: bench.now}
+        assert status.epoch == {0: 1}
+        assert status.segments == {segment.id: "raw"}
+        assert status.growing_rows == {COLLECTION: 2}
+
+    run(test)
+
+
+def test_files_of_a_local_store_are_used_where_they_lie(run, tmp_path):
+    async def test(bench: Bench) -> None:
+        segment = await bench.segment(make_rows(bench.schema, [1, 2], line(1, 2)), [50, 50])
+        bench.deletes = (await bench.delete_file([2], [60]),)
+        bench.commit(bench.meta(), segment)
+        assert keys_of(await bench.search(ORIGIN)) == [[1]]
+        assert not (bench.folder / "scratch").exists()
+
+    run(test, store=lambda runtime: LocalStore(tmp_path / "store", runtime))
+
+
+def test_a_reader_refuses_what_is_not_for_it(run):
+    async def test(bench: Bench) -> None:
+        context = CallContext(bench.runtime.monotonic_s() + 1)
+        with pytest.raises(Unimplemented, match="Flush"):
+            await bench.reader.handle(Flush(collections=()), context)
+        with pytest.raises(Unimplemented, match="Flush"):
+            bench.reader.stream(Flush(collections=()), context)
+        with pytest.raises(NotReady, match="log on storage"):
+            await bench.search(ORIGIN, from_storage=True)
+
+    run(test)
+
+
+def test_closing_ends_reads_that_wait(run):
+    async def test(bench: Bench) -> None:
+        task = bench.background(bench.search(ORIGIN, read_ts=999))
+        await bench.settle()
+        await bench.reader.close()
+        with pytest.raises(NotReady, match="shutting down"):
+            await task
+
+    run(test)
