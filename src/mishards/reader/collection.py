@@ -7,7 +7,10 @@ timestamp reaches it.
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from mishards.core.columns import decode_batch, with_auto_ids
+from mishards.core.errors import CorruptObject
 from mishards.core.ids import PartitionId, SegmentId, Timestamp
 from mishards.log.entry import Mutation
 from mishards.metadata.snapshot import CollectionView
@@ -40,17 +43,27 @@ class CollectionState:
         """Apply a mutation that is newer than all before.
 
         Raises:
-            CorruptObject, pyarrow.ArrowException: its rows cannot be read.
+            CorruptObject: its rows or keys cannot be read; names it.
         """
         timestamp = mutation.timestamp
-        if len(mutation.keys):
+        try:
+            keys = decode_batch(mutation.keys).column(0) if len(mutation.keys) else None
+            rows = self._rows_of(mutation) if timestamp > self.rows.view.floor else None
+        except (pa.ArrowException, KeyError) as error:
+            raise CorruptObject(
+                f"mutation {timestamp} of collection {self.view.id} cannot be read: {error}"
+            ) from error
+        if keys is not None:
             confined = PartitionId(0) if len(mutation.rows) else mutation.partition
-            self._delete(LoggedDelete(timestamp, confined, decode_batch(mutation.keys).column(0)))
-        if len(mutation.rows) and timestamp > self.rows.view.floor:
-            batch = with_auto_ids(
-                decode_batch(mutation.rows), self.view.schema, mutation.auto_id_start
-            )
-            self.rows.append(batch, timestamp, mutation.partition)
+            self._delete(LoggedDelete(timestamp, confined, keys))
+        if rows is not None:
+            self.rows.append(rows, timestamp, mutation.partition)
+
+    def _rows_of(self, mutation: Mutation) -> pa.RecordBatch | None:
+        if not len(mutation.rows):
+            return None
+        batch = decode_batch(mutation.rows)
+        return with_auto_ids(batch, self.view.schema, mutation.auto_id_start)
 
     def _delete(self, delete: LoggedDelete) -> None:
         self.deletes.add(delete)

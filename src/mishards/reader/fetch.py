@@ -11,7 +11,7 @@ from mishards.core.errors import FieldNotFound, InvalidParameter
 from mishards.core.ids import SegmentId
 from mishards.metadata.snapshot import CollectionView
 from mishards.reader.gather import Array, Take, from_growing, from_segment, gather
-from mishards.reader.growing import GrowingView
+from mishards.reader.growing_view import GrowingView
 from mishards.reader.opened import OpenSegment
 from mishards.rpc.messages import Fetch, Rows
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mishards.reader.growing import GrowingView
 from mishards.reader.growing_reads import take_growing
+from mishards.reader.growing_view import GrowingView
 from mishards.reader.opened import OpenSegment
 from mishards.reader.plan import ReadState
 

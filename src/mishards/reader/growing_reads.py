@@ -16,7 +16,7 @@ from mishards.core.schema import FieldSchema, Metric
 from mishards.index.exact import nearest
 from mishards.index.protocol import Floats, Offsets
 from mishards.reader.filters import Mask, MaskCache, Selection
-from mishards.reader.growing import Array, Chunk, GrowingView
+from mishards.reader.growing_view import Array, Chunk, GrowingView
 from mishards.segments.bitmaps import unpack
 
 

@@ -24,6 +24,7 @@ from mishards.reader.pending import PendingMutations
 from mishards.reader.recovery import LogRecovery
 from mishards.reader.segments import SegmentOpener
 
+_PER_ROUND = 8
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +50,7 @@ class Holdings:
         self._unnamed: deque[tuple[float, CollectionState, SegmentId]] = deque()
         self._recovering: set[CollectionId] = set()
         self._cold: set[CollectionId] = set()
+        self._round: list[CollectionId] = []
         self._warming: set[CollectionId] = set()
         self.snapshot = MetadataSnapshot.empty()
         self.states: dict[CollectionId, CollectionState] = {}
@@ -189,7 +191,11 @@ class Holdings:
                 self._cold.add(state.view.id)
 
     async def tidy(self) -> None:
-        """Let go of what has outlived its retention, and try again what could not be opened."""
+        """Let go of what has outlived its retention, and open what should be open.
+
+        A few collections are looked at each time: which segments this reader serves changes with
+        the other readers too, and what could not be opened may be there now.
+        """
         now = self._runtime.monotonic_s()
         while self._outdated and self._outdated[0][0] <= now:
             _, state, checkpoint = self._outdated.popleft()
@@ -198,6 +204,10 @@ class Holdings:
             _, state, segment_id = self._unnamed.popleft()
             if not _is_named(state.view, segment_id):
                 await self._opener.close_segment(state, segment_id)
+        if not self._round:
+            self._round.extend(self.states)
+        for collection in [self._round.pop() for _ in range(min(_PER_ROUND, len(self._round)))]:
+            self.warm(collection)
         for collection in list(self._cold):
             self.warm(collection)
 
