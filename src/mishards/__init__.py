@@ -3,6 +3,7 @@
 The package imports nothing at load: `mishards.start` resolves on first use.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,5 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in ("start", "EmbeddedServer"):
-        from mishards import embedded
-
-        return getattr(embedded, name)
+        return getattr(importlib.import_module("mishards.embedded"), name)
     raise AttributeError(f"module 'mishards' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Configuration: sections of frozen structs, filled from defaults, a TOML file, environment, options.
+"""Configuration: sections of frozen structs, from defaults, a file, the environment and options.
 
 The order, the strongest last: default, TOML file, `MISHARDS_<SECTION>_<KEY>`, command line.
 Invariants: nothing is read at import; an unknown section or key stops the start with the nearest

@@ -43,9 +43,7 @@ class Router:
             return known
         units: list[Unit] = [*view.segments, -view.id]
         weights: dict[Unit, int] = {segment.id: segment.rows for segment in view.segments.values()}
-        table = RouteTable(
-            view, membership, self._policy.preferences(units, readers, weights)
-        )
+        table = RouteTable(view, membership, self._policy.preferences(units, readers, weights))
         self._tables[view.id] = table
         return table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from mishards.core.errors import NotReady
-from mishards.core.ids import NodeId
+from mishards.core.ids import MetadataVersion, NodeId
 from mishards.rpc.messages import (
     Fetch,
     Message,
@@ -58,7 +58,8 @@ class RoleDispatcher:
 
 def merged_status(node_id: NodeId, parts: Sequence[StatusReply]) -> StatusReply:
     """One status of several roles; where they differ, the furthest counts."""
-    merged = StatusReply(node=node_id, roles=(), version=max((p.version for p in parts), default=0))  # type: ignore[type-var]
+    newest = max((part.version for part in parts), default=MetadataVersion(0))
+    merged = StatusReply(node=node_id, roles=(), version=newest)
     for part in parts:
         merged = StatusReply(
             node=node_id,
