@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 K = 10
 _INNER_DIM = 24
-_SPREAD = 0.7
+_SPREAD = 0.75
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -41,7 +41,7 @@ def clustered(rows: int = 100_000, dim: int = 128, queries: int = 1_000) -> Data
     centers = rng.standard_normal((rows // 100, _INNER_DIM)).astype(np.float32)
     member = rng.integers(0, len(centers), rows + queries)
     noise = _SPREAD * rng.standard_normal((rows + queries, _INNER_DIM)).astype(np.float32)
-    points = (centers[member] + noise) @ basis
+    points = ((centers[member] + noise) @ basis).astype(np.float32)
     vectors, asked = points[:rows], points[rows:]
     _, truth = faiss.knn(asked, vectors, K)
     return Dataset("clustered", "L2", vectors, asked, truth)
