@@ -54,6 +54,7 @@ class Node:
         self._transport = OwnFirstTransport(seams.transport, MemoryTransport(runtime))
         self._membership = Membership(runtime, seams.registry, config.node.heartbeat_s)
         self._policy = policy(config.cluster.routing)
+        self._router = Router(self._policy)
         self._dispatcher = RoleDispatcher(node_id)
         self._log_store = LogStore(seams.store, LOG_ID)
         self._writer: Writer | None = None
@@ -78,11 +79,11 @@ class Node:
     async def start(self) -> None:
         """Start the roles and be announced. On an error, `close` cleans up what was started."""
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        changes = await self._seams.metadata.changes(MetadataVersion(0))
         self._listener = await self._transport.listen(self._config.node.listen, self._dispatcher)
         await self._start_presence()
         if "writer" in self.roles:
             await self._start_writer()
+        changes = await self._seams.metadata.changes(MetadataVersion(0))
         sinks = [*self._start_reader(changes), *self._start_proxy(changes)]
         if sinks:
             await self._start_follower(sinks, changes)
@@ -139,7 +140,6 @@ class Node:
         )
         self._reader.start(MetadataSnapshot.empty().apply(changes))
         self._dispatcher.add("reader", self._reader)
-        self._router = Router(self._policy)
         return [self._reader]
 
     def _served_segments(self, view: CollectionView) -> frozenset[SegmentId]:
