@@ -118,8 +118,10 @@ class Node:
             LogPublisher(seams.runtime, LOG_ID),
             self.id,
             LOG_ID,
+            seams.builder,
         )
         await self._writer.start()
+        self._tasks.append(seams.runtime.spawn(self._reign(), f"reign of {self.id}"))
         self._dispatcher.add("writer", self._writer)
         assert self._presence is not None
         await self._presence.announce(ready=False)
@@ -197,8 +199,17 @@ class Node:
         try:
             await self._follower.run()
         finally:
-            if not self._failed.done():
-                self._failed.set_result(None)
+            self._fail()
+
+    async def _reign(self) -> None:
+        """A writer that was fenced never leads again: only a new start can."""
+        assert self._writer is not None
+        await self._writer.wait_fenced()
+        self._fail()
+
+    def _fail(self) -> None:
+        if not self._failed.done():
+            self._failed.set_result(None)
 
     async def withdraw(self) -> None:
         """Take no new work: other nodes stop sending to this one."""

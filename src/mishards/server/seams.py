@@ -15,16 +15,22 @@ from mishards.rpc.tcp import FramedTransport
 from mishards.server.config import Config
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
+from mishards.writer.build_job import IndexBuilder
 
 
 class Seams(msgspec.Struct, frozen=True):
-    """Everything a node reaches the world through; whoever opened them closes them."""
+    """Everything a node reaches the world through; whoever opened them closes them.
+
+    Attributes:
+        builder: builds indexes; None for processes of their own.
+    """
 
     runtime: Runtime
     transport: Transport
     store: ObjectStore
     metadata: MetadataStore
     registry: Registry
+    builder: IndexBuilder | None = None
 
     async def close(self) -> None:
         """Close all but the runtime."""
