@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mishards.core.errors import NotReady, StalePlan, Unimplemented
@@ -12,6 +14,7 @@ from mishards.reader.config import ReaderConfig
 from mishards.rpc.messages import Flush
 from mishards.rpc.protocol import CallContext
 from mishards.storage.local import LocalStore
+from mishards.storage.memory import MemoryStore
 from mishards.testing.reader_bench import COLLECTION, Bench, keys_of, make_rows
 
 ORIGIN = [[0.0, 0.0, 0.0, 0.0]]
@@ -88,6 +91,7 @@ def test_sealed_rows_stay_for_older_plans_until_their_retention_ends(run):
         assert keys_of(await bench.search(ORIGIN)) == [[1, 2, 3]]
         assert keys_of(await bench.search(ORIGIN, at=old)) == [[1, 2]]
         assert bench.reader.status().growing_rows == {COLLECTION: 1}
+        assert (await bench.query(count=True)).count == 3
 
     run(test)
 
@@ -144,6 +148,45 @@ def test_a_released_collection_is_closed_and_opened_again_on_load(run):
         await bench.until(lambda: set(bench.reader.status().segments) == {segment.id})
 
     run(test, config=BRIEF)
+
+
+class GatedStore(MemoryStore):
+    """Holds back reads of vectors until `gate` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.reached = asyncio.Event()
+        self.reads = 0
+
+    async def get(self, key: str) -> bytes:
+        if key.endswith(".vectors"):
+            self.reads += 1
+            self.reached.set()
+            await self.gate.wait()
+        return await super().get(key)
+
+
+def test_what_is_deleted_while_a_segment_is_being_opened_stays_deleted(run):
+    async def test(bench: Bench) -> None:
+        keys = [1, 2, 3, 4]
+        segment = await bench.segment(make_rows(bench.schema, keys, line(*keys)), [50] * 4)
+        bench.write(keys=[1], partition=0)
+        bench.commit(segment)
+        store = bench.store
+        assert isinstance(store, GatedStore)
+        searching = [bench.background(bench.search(ORIGIN)) for _ in range(2)]
+        await store.reached.wait()
+        bench.write(keys=[2], partition=0)
+        bench.deletes = (await bench.delete_file([3], [70]),)
+        bench.commit(bench.meta())
+        store.gate.set()
+        for search in searching:
+            await search
+        assert keys_of(await bench.search(ORIGIN)) == [[4]]
+        assert store.reads == 1
+
+    run(test, store=lambda runtime: GatedStore())
 
 
 def test_only_what_this_reader_serves_is_opened_ahead(run):
