@@ -19,7 +19,8 @@ class OutputPlan(msgspec.Struct, frozen=True):
     """Which columns to read and what to call the answer.
 
     Attributes:
-        names: as the answer lists them: fields, and dynamic keys.
+        names: as the answer lists them: fields, and dynamic keys; no keys where all are wanted,
+            because clients cut an answer to the keys that it lists.
         columns: physical columns, in schema order.
         dynamic_keys: keys to keep of `$meta`; None for all of them.
     """
@@ -41,7 +42,7 @@ def plan_output(
         FieldNotFound: a name is neither a field nor, without a dynamic field, allowed.
     """
     names: dict[str, None] = {}
-    keys: set[str] = set()
+    keys: dict[str, None] = {}
     whole = False
     if with_primary:
         names[schema.primary.name] = None
@@ -53,9 +54,7 @@ def plan_output(
             names[name] = None
             whole = whole or name == DYNAMIC_FIELD
         elif schema.dynamic:
-            key = _dynamic_key(name)
-            names[key] = None
-            keys.add(key)
+            keys[_dynamic_key(name)] = None
         else:
             raise FieldNotFound(
                 f"field {name!r} does not exist in collection {schema.name!r}; "
@@ -64,7 +63,9 @@ def plan_output(
     columns = tuple(
         f.name for f in schema.fields if f.name in names or (f.dynamic and (keys or whole))
     )
-    return OutputPlan(tuple(names), columns, None if whole else frozenset(keys))
+    if whole:
+        return OutputPlan(tuple(names), columns, None)
+    return OutputPlan((*names, *keys), columns, frozenset(keys))
 
 
 def _dynamic_key(name: str) -> str:

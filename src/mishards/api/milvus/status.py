@@ -22,6 +22,7 @@ LEGACY_CODES: dict[type[BaseException], int] = {
     errors.ParameterTooLarge: common_pb2.IllegalArgument,
     errors.ConfigError: common_pb2.IllegalArgument,
     errors.CollectionNotFound: common_pb2.CollectionNotExists,
+    errors.SchemaMismatch: common_pb2.SchemaMismatch,
     errors.PartitionNotFound: common_pb2.MetaFailed,
     errors.IndexNotFound: common_pb2.IndexNotExist,
     errors.NotReady: common_pb2.NotReadyServe,
