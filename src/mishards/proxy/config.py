@@ -12,7 +12,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         host: address the Milvus API listens on.
         port: its port; 0 takes a free one.
         edge: `native`, `grpcio`, or `auto`: native where it is installed and no TLS is asked for.
-        edge_threads: threads that take calls from the native edge.
+        edge_threads: threads that take calls from the native edge, and as many that carry bytes;
+            0 for half of the processors.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         tls_key: PEM file.
         max_message_bytes: greatest request that is taken.
@@ -28,7 +29,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 19530
     edge: str = "auto"
-    edge_threads: int = 2
+    edge_threads: int = 0
     tls_certificate: str = ""
     tls_key: str = ""
     max_message_bytes: int = 64 * 1024 * 1024

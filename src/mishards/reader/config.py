@@ -26,4 +26,4 @@ class ReaderConfig(msgspec.Struct, frozen=True, kw_only=True):
     mask_cache_bytes: int = 64 * 1024 * 1024
     pending_bytes: int = 64 * 1024 * 1024
     inline_cost_us: float = 500.0
-    direct_cost_us: float = 20_000.0
+    direct_cost_us: float = 2_000.0

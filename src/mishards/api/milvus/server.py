@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from mishards.api.milvus.edge.protocol import Edge, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.api.milvus.servicer import MilvusServicer
@@ -22,7 +24,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, inline: bool) -> Ed
     settings = EdgeSettings(
         host=config.host,
         port=config.port,
-        threads=config.edge_threads,
+        threads=config.edge_threads or max(1, (os.cpu_count() or 2) // 2),
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         max_message_bytes=config.max_message_bytes,

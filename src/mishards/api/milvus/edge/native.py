@@ -68,6 +68,7 @@ class NativeEdge:
                 [(path, False) for path in self._paths],
                 client_key_metadata=DATABASE_METADATA,
                 call_details=True,
+                io_threads=self._settings.threads,
             )
             front.start()
         except (OSError, ValueError, RuntimeError) as error:

@@ -63,7 +63,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         port: 0 takes a free one.
-        threads: that receive calls, where the edge has such.
+        threads: that receive calls, and that carry bytes, where the edge has such.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         max_message_bytes: greatest request; a larger one fails with RESOURCE_EXHAUSTED.
         grace_s: how long closing waits for calls in flight.
