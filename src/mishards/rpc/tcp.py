@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from mishards.core.errors import ConfigError, Unavailable
 from mishards.core.runtime import Runtime
-from mishards.rpc.channel import DialledConnection, FramedChannel
+from mishards.rpc.channel import FramedChannel
+from mishards.rpc.dialled import DialledConnection
 from mishards.rpc.protocol import Channel, Handler, Listener
 from mishards.rpc.serving import Accepted, ServerConnection
 
