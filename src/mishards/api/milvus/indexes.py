@@ -11,7 +11,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from mishards.api.milvus.handler import Handler
 from mishards.api.milvus.pairs import SUCCESS, put_pairs
 from mishards.core.errors import IndexNotFound, InvalidParameter
-from mishards.index.registry import family
+from mishards.index.registry import AUTOINDEX, family
 from mishards.metadata.models import IndexMeta
 from mishards.metadata.snapshot import CollectionView
 from mishards.proxy.calls import ProxyApi
@@ -127,7 +127,9 @@ def _put_description(answer: Any, view: CollectionView, index: IndexMeta) -> Non
         state=progress.state,
     )
     params = {"index_type": index.requested, "metric_type": index.metric.value}
-    put_pairs(description.params, (*index.params, *params.items()))
+    # What was chosen for the user may be chosen otherwise tomorrow: as in Milvus, it is not shown.
+    chosen = index.params if index.requested != AUTOINDEX else ()
+    put_pairs(description.params, (*chosen, *params.items()))
 
 
 async def describe_index(proxy: ProxyApi, request: Any) -> Any:

@@ -111,7 +111,9 @@ class NativeEdge:
             for kind, call_id, *_ in events:
                 if kind == EVENT_CALL:
                     front.fail(call_id, UNAVAILABLE, "the server is shutting down")
-            return
+            events = [event for event in events if event[0] != EVENT_CALL]
+            if not events:
+                return
         inline = self._inline
         at_once = [event for event in events if event[0] == EVENT_CALL and inline[event[2]]]
         if len(at_once) < len(events):

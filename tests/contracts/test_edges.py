@@ -1,0 +1,250 @@
+"""What every gRPC edge must do, on each of them, through grpcio's client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from mishards.api.milvus.edge.protocol import NOT_FOUND, Edge, EdgeSettings, GrpcFailure
+from mishards.api.milvus.edge.registry import make_edge
+from mishards.core.errors import ConfigError
+
+ECHO, WAIT, FAIL, CRASH = "/t.T/Echo", "/t.T/Wait", "/t.T/Fail", "/t.T/Crash"
+NOW, NOW_FAIL, NOW_CRASH = "/t.T/Now", "/t.T/NowFail", "/t.T/NowCrash"
+LIMIT = 1 << 20
+
+
+class Table:
+    """Echoes; `Wait` holds its calls until released; the `Now` methods may answer at once."""
+
+    methods = (ECHO, WAIT, FAIL, CRASH, NOW, NOW_FAIL, NOW_CRASH)
+    inline = (NOW, NOW_FAIL, NOW_CRASH)
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.waiting = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
+        if method == NOW_FAIL:
+            raise GrpcFailure(NOT_FOUND, "nothing here now")
+        if method == NOW_CRASH:
+            raise ValueError("a defect at once")
+        return None if payload == b"later" else b"now " + payload
+
+    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+        if method == FAIL:
+            raise GrpcFailure(NOT_FOUND, "nothing here")
+        if method in (CRASH, NOW_CRASH):
+            raise ValueError("a defect")
+        if method == NOW_FAIL:
+            raise GrpcFailure(NOT_FOUND, "nothing here now")
+        if method == WAIT:
+            self.waiting.set()
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        return f"{method} {database} ".encode() + payload
+
+
+class Setup:
+    """A started edge, its table, and a client."""
+
+    def __init__(self, table: Table, edge: Edge, channel: Any) -> None:
+        self.table = table
+        self.edge = edge
+        self._channel = channel
+
+    def call(self, method: str, payload: bytes = b"", database: str | None = None) -> Any:
+        metadata = [] if database is None else [("dbname", database)]
+        return self._channel.unary_unary(method)(payload, metadata=metadata, timeout=20)
+
+    async def error(self, method: str, payload: bytes = b"") -> tuple[Any, str]:
+        with pytest.raises(grpc.RpcError) as caught:
+            await self.call(method, payload)
+        return caught.value.code(), caught.value.details()
+
+
+@asynccontextmanager
+async def running(name: str, **settings: Any) -> AsyncIterator[Setup]:
+    table = Table()
+    edge = make_edge(name, table, EdgeSettings(max_message_bytes=LIMIT, grace_s=5.0, **settings))
+    await edge.start()
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    try:
+        async with grpc.aio.insecure_channel(edge.address, options=options) as channel:
+            yield Setup(table, edge, channel)
+    finally:
+        await edge.close()
+
+
+Scenario = Callable[[Setup], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(params=["native", "grpcio"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run(name: str, scenario: Scenario) -> None:
+    async def main() -> None:
+        async with running(name) as setup:
+            await scenario(setup)
+
+    asyncio.run(main())
+
+
+def test_a_call_gets_its_bytes_and_its_database(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
+        assert await setup.call(ECHO, b"x", "") == b"/t.T/Echo  x"
+        assert await setup.call(ECHO, b"", "books") == b"/t.T/Echo books "
+
+    run(name, scenario)
+
+
+def test_many_calls_at_once_each_get_their_own_answer(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        payloads = [str(number).encode() * 50 for number in range(300)]
+        answers = await asyncio.gather(*(setup.call(ECHO, payload) for payload in payloads))
+        assert answers == [b"/t.T/Echo  " + payload for payload in payloads]
+
+    run(name, scenario)
+
+
+def test_a_method_that_may_answer_at_once_is_asked_on_the_loop_when_it_cannot(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        assert await setup.call(NOW, b"later") == b"/t.T/Now  later"
+        answers = await asyncio.gather(*(setup.call(NOW, b"x") for _ in range(50)))
+        expected = b"now x" if name == "native" else b"/t.T/Now  x"
+        assert answers == [expected] * 50
+
+    run(name, scenario)
+
+
+def test_a_slow_call_does_not_hold_up_others(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        slow = asyncio.ensure_future(_answer(setup.call(WAIT, b"s")))
+        await setup.table.waiting.wait()
+        assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
+        assert not slow.done()
+        setup.table.release.set()
+        assert await slow == b"/t.T/Wait  s"
+
+    run(name, scenario)
+
+
+async def _answer(call: Any) -> Any:
+    return await call
+
+
+def test_failures_have_their_status_and_the_server_goes_on(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        assert await setup.error(FAIL) == (grpc.StatusCode.NOT_FOUND, "nothing here")
+        assert await setup.error(NOW_FAIL) == (grpc.StatusCode.NOT_FOUND, "nothing here now")
+        assert await setup.error(CRASH) == (grpc.StatusCode.INTERNAL, "internal error")
+        assert await setup.error(NOW_CRASH) == (grpc.StatusCode.INTERNAL, "internal error")
+        assert (await setup.error("/t.T/Unknown"))[0] is grpc.StatusCode.UNIMPLEMENTED
+        assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
+
+    run(name, scenario)
+
+
+def test_a_message_over_the_limit_is_refused_and_one_at_the_limit_is_taken(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        for method in (ECHO, NOW):
+            code, details = await setup.error(method, bytes(LIMIT + 1))
+            assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert str(LIMIT) in details
+        assert len(await setup.call(ECHO, bytes(LIMIT))) > LIMIT
+
+    run(name, scenario)
+
+
+def test_a_call_is_cancelled_when_its_client_goes(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        call = setup.call(WAIT)
+        await setup.table.waiting.wait()
+        call.cancel()
+        await asyncio.wait_for(setup.table.cancelled.wait(), 10)
+
+    run(name, scenario)
+
+
+def test_a_call_is_cancelled_when_its_deadline_passes(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        call = setup._channel.unary_unary(WAIT)(b"", timeout=0.2)
+        with pytest.raises(grpc.RpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(setup.table.cancelled.wait(), 10)
+
+    run(name, scenario)
+
+
+def test_closing_lets_calls_in_flight_finish_and_refuses_new_ones(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        calls = [asyncio.ensure_future(_answer(setup.call(WAIT, b"s"))) for _ in range(20)]
+        await setup.table.waiting.wait()
+        await setup.call(ECHO)
+        closing = asyncio.ensure_future(setup.edge.close())
+        await asyncio.sleep(0)
+        code = None
+        while code is not grpc.StatusCode.UNAVAILABLE:
+            with pytest.raises(grpc.RpcError) as caught:
+                # Until the edge drains, a call is still taken: it runs into this deadline.
+                await setup._channel.unary_unary(WAIT)(b"", timeout=0.1)
+            code = caught.value.code()
+        assert not any(call.done() for call in calls)
+        setup.table.release.set()
+        assert await asyncio.gather(*calls) == [b"/t.T/Wait  s"] * 20
+        await closing
+        await setup.edge.close()
+
+    run(name, scenario)
+
+
+def test_closing_ends_calls_that_outlast_the_grace(name: str) -> None:
+    async def main() -> None:
+        table = Table()
+        edge = make_edge(name, table, EdgeSettings(grace_s=0.1))
+        await edge.start()
+        async with grpc.aio.insecure_channel(edge.address) as channel:
+            call = asyncio.ensure_future(_answer(channel.unary_unary(WAIT)(b"", timeout=20)))
+            await table.waiting.wait()
+            await edge.close()
+            with pytest.raises(grpc.RpcError) as caught:
+                await call
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert table.cancelled.is_set()
+
+    asyncio.run(main())
+
+
+def test_a_taken_port_is_an_error_that_names_it(name: str) -> None:
+    async def main() -> None:
+        async with running(name) as setup:
+            settings = EdgeSettings(port=setup.edge.port)
+            second = make_edge(name, Table(), settings)
+            with pytest.raises(ConfigError, match=str(setup.edge.port)):
+                await second.start()
+
+    asyncio.run(main())
+
+
+def test_two_edges_serve_side_by_side(name: str) -> None:
+    async def main() -> None:
+        async with running(name) as one, running(name) as other:
+            assert one.edge.port != other.edge.port
+            assert await one.call(ECHO, b"1") == b"/t.T/Echo  1"
+            assert await other.call(ECHO, b"2") == b"/t.T/Echo  2"
+
+    asyncio.run(main())
