@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -103,6 +103,26 @@ class Assignment(msgspec.Struct, frozen=True):
         raise SegmentUnavailable(f"no live reader could serve {what}; tried {sorted(excluded)}")
 
 
+class _Attempt(Generic[P]):
+    """Units that one reader was asked for; `others` are not to be asked for them any more."""
+
+    __slots__ = ("answer", "node", "others", "started_s", "units")
+
+    def __init__(
+        self,
+        node: NodeId,
+        units: Sequence[Unit],
+        others: frozenset[NodeId],
+        started_s: float,
+        answer: asyncio.Future[P],
+    ) -> None:
+        self.node = node
+        self.units = units
+        self.others = others
+        self.started_s = started_s
+        self.answer = answer
+
+
 class Scatter(Generic[P]):
     """One scattered read."""
 
@@ -128,69 +148,76 @@ class Scatter(Generic[P]):
         self._addresses = {node.id: node.address for node in membership.view.nodes}
 
     async def run(self) -> Served[P]:
-        """The partials that together answer for all units, each unit once."""
+        """The partials that together answer for all units of the plan, each unit once."""
         return await self._spread(self._assignment.units, frozenset())
 
     async def _spread(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> Served[P]:
+        """Answer for `units` from the readers that are not excluded, all asked at once."""
         groups = self._assignment.group(units, excluded)
-        if len(groups) == 1:
-            ((node, group),) = groups.items()
-            return await self._serve(node, group, excluded)
-        tasks = [
-            asyncio.ensure_future(self._serve(node, group, excluded))
-            for node, group in groups.items()
-        ]
+        attempts: list[_Attempt[P]] = []
         try:
-            return [partial for served in await asyncio.gather(*tasks) for partial in served]
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+            for node, group in groups.items():
+                attempts.append(self._start(node, group, excluded | {node}))
+            await self._wait(attempts)
+            served: Served[P] = []
+            for attempt in attempts:
+                if attempt.answer.done():
+                    served += await self._finish(attempt)
+                else:
+                    served += await self._finish_hedged(attempt)
+            return served
+        finally:
+            for attempt in attempts:
+                attempt.answer.cancel()
 
-    async def _serve(
-        self, node: NodeId, units: Sequence[Unit], excluded: frozenset[NodeId]
-    ) -> Served[P]:
-        """Answer for `units` from `node`, and from the next readers for what it fails on."""
-        others = excluded | {node}
-        delay = self._hedges.delay_s()
-        if delay is None or not self._has_alternative(units, others):
-            return await self._ask(node, units, others)
-        return await self._ask_hedged(node, units, others, delay)
-
-    def _has_alternative(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> bool:
-        preferences = self._assignment.preferences
-        return all(any(n not in excluded for n in preferences[unit]) for unit in units)
-
-    async def _ask(
-        self, node: NodeId, units: Sequence[Unit], others: frozenset[NodeId]
-    ) -> Served[P]:
+    def _start(self, node: NodeId, units: Sequence[Unit], others: frozenset[NodeId]) -> _Attempt[P]:
         started = self._runtime.monotonic_s()
         remaining = self._deadline_s - started
         if remaining <= 0:
             raise DeadlineExceeded("the read's deadline passed before all readers had answered")
         channel: Channel = self._transport.channel(self._addresses[node])
+        message = self._make_request(units)
+        answer: asyncio.Future[Any] | None = channel.begin(message, timeout_s=remaining)
+        if answer is None:
+            answer = asyncio.ensure_future(channel.call(message, timeout_s=remaining))
+        return _Attempt(node, units, others, started, answer)
+
+    async def _wait(self, attempts: Sequence[_Attempt[P]]) -> None:
+        """Until all have answered, or it is time to think of copies."""
+        delay = self._hedges.delay_s()
+        if delay is None or not self._alternatives_exist(attempts):
+            delay = None
+        if attempts:
+            await asyncio.wait([attempt.answer for attempt in attempts], timeout=delay)
+
+    def _alternatives_exist(self, attempts: Sequence[_Attempt[P]]) -> bool:
+        return any(self._has_alternative(a.units, a.others) for a in attempts)
+
+    def _has_alternative(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> bool:
+        preferences = self._assignment.preferences
+        return all(any(n not in excluded for n in preferences[unit]) for unit in units)
+
+    async def _finish(self, attempt: _Attempt[P]) -> Served[P]:
+        """The attempt's answer, completed by the next readers where it failed."""
         try:
-            partial: P = await channel.call(  # type: ignore[assignment]
-                self._make_request(units), timeout_s=remaining
-            )
+            partial = await attempt.answer
         except StalePlan:
             raise
         except MishardsError as error:
             if error.input_fault or not error.retriable:
                 raise
-            self._membership.suspect(node, self._config.suspect_s)
-            return await self._retry(units, others, error)
-        self._hedges.observe(self._runtime.monotonic_s() - started)
+            self._membership.suspect(attempt.node, self._config.suspect_s)
+            return await self._retry(attempt.units, attempt.others, error)
+        self._hedges.observe(self._runtime.monotonic_s() - attempt.started_s)
         if not partial.failures:
-            return [(units, partial)]
+            return [(attempt.units, partial)]
         failed = [failure.unit for failure in partial.failures]
         first = partial.failures[0]
         cause = error_class(first.error)(first.message)
         if isinstance(cause, StalePlan):
             raise cause
-        rest = await self._retry(failed, others, cause)
-        return [([unit for unit in units if unit not in failed], partial), *rest]
+        rest = await self._retry(failed, attempt.others, cause)
+        return [([unit for unit in attempt.units if unit not in failed], partial), *rest]
 
     async def _retry(
         self, units: Sequence[Unit], others: frozenset[NodeId], cause: MishardsError
@@ -200,34 +227,23 @@ class Scatter(Generic[P]):
             raise cause
         return await self._spread(units, others)
 
-    async def _ask_hedged(
-        self, node: NodeId, units: Sequence[Unit], others: frozenset[NodeId], delay: float
-    ) -> Served[P]:
-        primary = asyncio.ensure_future(self._ask(node, units, others))
-        running: set[asyncio.Future[Served[P]]] = {primary}
+    async def _finish_hedged(self, attempt: _Attempt[P]) -> Served[P]:
+        """A slow attempt: a copy goes to the next readers, and the first whole answer counts."""
+        if not self._has_alternative(attempt.units, attempt.others) or not self._hedges.take():
+            return await self._finish(attempt)
+        running = {
+            asyncio.ensure_future(self._finish(attempt)),
+            asyncio.ensure_future(self._spread(attempt.units, attempt.others)),
+        }
         try:
-            await self._wait_at_most(primary, delay)
-            if primary.done() or not self._hedges.take():
-                return await primary
-            copy = asyncio.ensure_future(self._spread(units, others))
-            running.add(copy)
             return await self._first_success(running)
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _wait_at_most(self, task: asyncio.Future[Served[P]], seconds: float) -> None:
-        async def finished() -> None:
-            await asyncio.wait({task})
-
-        try:
-            await self._runtime.timeout(finished(), seconds)
-        except TimeoutError:
-            return
-
     @staticmethod
-    async def _first_success(running: set[asyncio.Future[Served[P]]]) -> Served[P]:
+    async def _first_success(running: set[asyncio.Task[Served[P]]]) -> Served[P]:
         left = set(running)
         while True:
             done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)

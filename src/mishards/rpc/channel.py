@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TypeVar, cast
 
 from mishards.core.errors import MishardsError, Unavailable
@@ -46,6 +47,14 @@ class FramedChannel:
         except asyncio.CancelledError:
             connection.abandon(call)
             raise
+
+    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+        connection = self._connection
+        if connection is None or connection.error is not None or connection.paused:
+            return None
+        call, future = connection.begin(message, timeout_s, "")
+        future.add_done_callback(partial(_abandon_cancelled, connection, call))
+        return future
 
     def call_now(self, message: Message) -> Reply | None:
         return None
@@ -119,3 +128,10 @@ class FramedChannel:
             connection.abort()
             raise Unavailable(f"{self.address}: the channel is closed")
         return cast("Dialled", connection)
+
+
+def _abandon_cancelled(
+    connection: CallConnection, call: int, future: asyncio.Future[Reply]
+) -> None:
+    if future.cancelled():
+        connection.abandon(call)

@@ -113,6 +113,9 @@ class MemoryChannel:
         except TimeoutError:
             raise DeadlineExceeded(f"{self.address}: no answer within {timeout_s:.3f} s") from None
 
+    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+        return None
+
     def call_now(self, message: Message) -> Reply | None:
         return answer_now(self._listener().handler, message)
 

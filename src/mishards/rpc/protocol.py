@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -54,6 +55,13 @@ class Channel(Protocol):
             DeadlineExceeded: no answer within `timeout_s`.
             Unavailable: the peer cannot be reached or the connection broke.
             MishardsError: what the peer raised.
+        """
+
+    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+        """Send at once where that needs no waiting; None where it does: use `call` then.
+
+        The future carries what `call` would give or raise; cancelling it cancels the call at the
+        peer. From the loop's thread.
         """
 
     def call_now(self, message: Message) -> Reply | None:

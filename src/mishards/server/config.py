@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -38,7 +38,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...] = ()
     routing: str = "consistent_hash"
     secret: str = ""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):

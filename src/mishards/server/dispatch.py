@@ -23,6 +23,8 @@ _READS = (Search, Query, Fetch)
 class RoleDispatcher:
     """Implements `Handler` over the roles of a node."""
 
+    answers_inline = True
+
     def __init__(self, node_id: NodeId) -> None:
         self._node_id = node_id
         self._roles: dict[str, Handler] = {}

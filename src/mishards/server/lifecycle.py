@@ -8,18 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 from mishards.api.milvus.edge.protocol import Edge
-from mishards.api.milvus.server import open_edge
 from mishards.core.ids import NodeId
 from mishards.core.runtime import SystemRuntime
 from mishards.server.config import Config
 from mishards.server.node import Node
+from mishards.server.scratch import node_scratch
 from mishards.server.seams import open_seams
 from mishards.storage.lock import DataLock
 
@@ -54,8 +51,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
             stack.enter_context(DataLock(config.data_folder))
         seams = await open_seams(config, runtime)
         stack.push_async_callback(seams.close)
-        scratch = Path(tempfile.mkdtemp(prefix="mishards-"))
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch = stack.enter_context(node_scratch(config.writer.scratch))
         node = Node(seams, config, roles, node_id(config, roles), scratch)
         stack.push_async_callback(node.close)
         await node.start()
@@ -73,6 +69,9 @@ async def _open_edge(node: Node, config: Config) -> Edge | None:
     """The Milvus API of a node that is a proxy."""
     if node.proxy is None:
         return None
+    # Only a proxy needs the client library's messages, and they take long to import.
+    from mishards.api.milvus.server import open_edge
+
     return await open_edge(node.proxy, config.proxy, inline=len(node.roles) > 1)
 
 

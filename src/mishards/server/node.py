@@ -11,6 +11,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from mishards.cluster.following import FollowSink, LogFollower
 from mishards.cluster.membership import Membership
 from mishards.cluster.publishing import LogPublisher
@@ -112,7 +114,7 @@ class Node:
         seams = self._seams
         self._writer = Writer(
             seams.runtime,
-            self._config.writer,
+            msgspec.structs.replace(self._config.writer, scratch=str(self._scratch)),
             seams.store,
             seams.metadata,
             LogPublisher(seams.runtime, LOG_ID),

@@ -51,6 +51,9 @@ class FakeTransport:
         transport, node = self, address.removeprefix("mem://")
 
         class Channel:
+            def begin(self, message, *, timeout_s):
+                return None
+
             async def call(self, message, *, timeout_s):
                 transport.calls.append((node, message.units))
                 return await transport.answers[node](message.units)
