@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from mishards.cli import tables
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
@@ -22,10 +21,10 @@ def _group() -> None:
 def show(config: ConfigFile = None, data: Data = None, set: Settings = None) -> None:
     """Print each setting with its value and origin; secrets are masked."""
     loaded = configuration(config, data, set)
-    table = Table("setting", "value", "from")
+    table = tables.new_table("setting", "value", "from")
     for dotted, origin in loaded.origins.items():
         section, _, key = dotted.partition(".")
         value = getattr(getattr(loaded.config, section), key)
         shown = "***" if dotted in _SECRETS and value else msgspec.json.encode(value).decode()
         table.add_row(dotted, shown, origin)
-    Console().print(table)
+    tables.show(table)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.cli.tables import new_table, show
 from mishards.server.status import ClusterReport, cluster_report
 
 
@@ -26,13 +26,11 @@ def status(
     if json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
         return
-    console = Console()
-    for table in (_nodes(report), _collections(report), _segments(report)):
-        console.print(table)
+    show(_nodes(report), _collections(report), _segments(report))
 
 
 def _nodes(report: ClusterReport) -> Table:
-    table = Table("node", "roles", "address", "Milvus API", "pid", "state", "metadata", "entry")
+    table = new_table("node", "roles", "address", "Milvus API", "pid", "state", "metadata", "entry")
     table.title = f"nodes of cluster {report.cluster}, metadata version {report.metadata_version}"
     for node in report.nodes:
         state = "no answer" if not node.answers else "ready" if node.ready else "not ready"
@@ -51,7 +49,9 @@ def _nodes(report: ClusterReport) -> Table:
 
 
 def _collections(report: ClusterReport) -> Table:
-    table = Table("database", "collection", "loaded", "replicas", "sealed", "growing", "segments")
+    table = new_table(
+        "database", "collection", "loaded", "replicas", "sealed", "growing", "segments"
+    )
     table.title = "collections"
     for found in report.collections:
         table.add_row(
@@ -67,7 +67,7 @@ def _collections(report: ClusterReport) -> Table:
 
 
 def _segments(report: ClusterReport) -> Table:
-    table = Table("collection", "partition", "segment", "rows", "MB", "served by")
+    table = new_table("collection", "partition", "segment", "rows", "MB", "served by")
     table.title = "segments"
     for collection in report.collections:
         for segment in collection.segments:
