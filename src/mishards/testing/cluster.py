@@ -1,0 +1,254 @@
+"""A whole cluster in one process and in virtual time: nodes that die, restart and lose touch.
+
+Invariants: nodes share nothing but the simulated network, storage, metadata and registry; each is
+a `server.node.Node` as production wires it. A node that was killed, or that ended by itself, is
+started again as a new process at the same address, as a supervisor would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from mishards.core.errors import MishardsError, Unavailable
+from mishards.core.ids import NodeId
+from mishards.discovery.memory import MemoryRegistry
+from mishards.metadata.memory import MemoryMetadataStore
+from mishards.proxy.config import ProxyConfig
+from mishards.proxy.proxy import Proxy
+from mishards.reader.config import ReaderConfig
+from mishards.server.config import ClusterConfig, Config, NodeConfig
+from mishards.server.node import Node
+from mishards.server.seams import Seams
+from mishards.storage.layers.fault import FaultyStore
+from mishards.testing.clock import VirtualRuntime
+from mishards.testing.network import SimulatedNetwork
+from mishards.testing.processes import Process
+from mishards.testing.remote import (
+    RemoteMetadata,
+    RemoteRegistry,
+    RemoteStore,
+    Service,
+    StorageFaults,
+    metadata_service,
+    registry_service,
+    storage_service,
+)
+from mishards.testing.witness import WitnessedStore
+from mishards.writer.build_job import InlineBuilder
+from mishards.writer.config import WriterConfig
+
+_RESTART_PAUSE_S = 0.2
+_HEARTBEAT_S = 0.25
+
+
+class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """Hosts by name, with the roles of the node on each."""
+
+    hosts: dict[str, tuple[str, ...]]
+    routing: str = "consistent_hash"
+    proxy: ProxyConfig = ProxyConfig(staleness_s=1.0, timeout_s=6.0)
+    reader: ReaderConfig = ReaderConfig(retention_s=10.0, housekeeping_s=0.5)
+    writer: WriterConfig = WriterConfig(
+        flush_rows=80,
+        flush_age_s=4.0,
+        flush_check_s=0.3,
+        segment_max_rows=40,
+        build_min_rows=16,
+        build_threads=1,
+        build_retry_s=0.5,
+        delete_files_max=3,
+        token_window=10_000,
+    )
+
+
+class Running(msgspec.Struct, frozen=True):
+    """One life of a host's node, and its ways to the outside."""
+
+    process: Process
+    runtime: VirtualRuntime
+    node: Node
+    storage: Service
+    storage_faults: StorageFaults
+    metadata: Service
+    registry: Service
+
+
+class Host:
+    """A machine of the cluster.
+
+    Attributes:
+        running: the node's present life, from its first step on; None while it is down.
+        ready: the node has started and serves.
+        clock_offset_ms: of the machine's wall clock.
+    """
+
+    def __init__(self, name: str, roles: tuple[str, ...]) -> None:
+        self.name = name
+        self.roles = roles
+        self.running: Running | None = None
+        self.ready = False
+        self.clock_offset_ms = 0
+        self.lives = 0
+        self.down_until_s = 0.0
+
+    def set_clock(self, offset_ms: int) -> None:
+        """Let the machine's wall clock jump."""
+        self.clock_offset_ms = offset_ms
+        if self.running is not None:
+            self.running.runtime.clock_offset_ms = offset_ms
+
+
+class SimulatedCluster:
+    """Runs the nodes of a layout until `close`. Made on a virtual loop.
+
+    Attributes:
+        failures: what background tasks of live nodes raised; a sound node's never do.
+        restarts: how often a node ended by itself.
+    """
+
+    def __init__(self, seed: str, folder: Path, layout: ClusterLayout) -> None:
+        """`folder` is for files of all nodes; they leave nothing in it."""
+        self._seed = seed
+        self._folder = folder
+        self._layout = layout
+        self._outside = VirtualRuntime(f"{seed}/outside")
+        self.network = SimulatedNetwork(f"{seed}/network")
+        self.store = WitnessedStore()
+        self.metadata = MemoryMetadataStore()
+        self.registry = MemoryRegistry(self._outside, ttl_s=3 * _HEARTBEAT_S)
+        self.hosts = {name: Host(name, roles) for name, roles in layout.hosts.items()}
+        self.failures: list[tuple[str, BaseException]] = []
+        self.restarts = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Boot all hosts, one after another, and wait until they serve."""
+        await self.metadata.open("simulated")
+        for host in self.hosts.values():
+            self._tasks.append(asyncio.ensure_future(self._keep(host)))
+            await self.until_ready(host.name)
+
+    async def close(self) -> None:
+        """End everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for host in self.hosts.values():
+            await self._end(host)
+
+    async def until_ready(self, name: str, timeout_s: float = 30.0) -> None:
+        """Wait until a host's node serves."""
+        async with asyncio.timeout(timeout_s):
+            while not self.hosts[name].ready:
+                await asyncio.sleep(0.01)
+
+    @property
+    def ddl_timeout_s(self) -> float:
+        """How long a proxy tries to have a statement done."""
+        return self._layout.proxy.timeout_s
+
+    def with_role(self, role: str) -> list[Host]:
+        return [host for host in self.hosts.values() if role in host.roles]
+
+    def kill(self, name: str, down_s: float) -> None:
+        """End a host's node as `kill -9` would; it is started again after `down_s`."""
+        host = self.hosts[name]
+        host.down_until_s = asyncio.get_running_loop().time() + down_s
+        host.ready = False
+        if host.running is not None:
+            host.running.process.kill()
+
+    def heal(self) -> None:
+        """End all faults; hosts that are down come up by themselves."""
+        self.network.heal()
+        for host in self.hosts.values():
+            if (running := host.running) is not None:
+                running.storage_faults.failing = 0.0
+                for service in (running.storage, running.metadata, running.registry):
+                    service.stalled, service.failing = False, 0.0
+
+    def proxy(self, name: str) -> tuple[Process, Proxy]:
+        """A proxy to call, and the process to call it in.
+
+        Raises:
+            Unavailable: it is down.
+        """
+        host = self.hosts[name]
+        if host.running is None or not host.ready or host.running.node.proxy is None:
+            raise Unavailable(f"{name} is down")
+        return host.running.process, host.running.node.proxy
+
+    # --- lives of nodes ---------------------------------------------------------------------
+
+    async def _keep(self, host: Host) -> None:
+        while True:
+            running = self._new_life(host)
+            host.running = running
+            try:
+                await running.process.run(_boot(running.node))
+            except MishardsError:
+                pass
+            else:
+                host.ready = True
+                await asyncio.wait(
+                    [running.node.failed, running.process.death],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                self.restarts += running.process.alive
+            host.ready = False
+            await self._end(host)
+            left_s = host.down_until_s - asyncio.get_running_loop().time()
+            await asyncio.sleep(max(left_s, _RESTART_PAUSE_S))
+
+    async def _end(self, host: Host) -> None:
+        running, host.running, host.ready = host.running, None, False
+        if running is None:
+            return
+        await running.process.ended()
+        self.failures.extend(running.runtime.failures)
+        self.network.close_listener(f"sim://{host.name}")
+        shutil.rmtree(self._scratch(host), ignore_errors=True)
+
+    def _scratch(self, host: Host) -> Path:
+        return self._folder / f"{host.name}.{host.lives}"
+
+    def _new_life(self, host: Host) -> Running:
+        host.lives += 1
+        life = f"{host.name}.{host.lives}"
+        seed = f"{self._seed}/{life}"
+        process = Process(life)
+        runtime = VirtualRuntime(seed, blocking_s=0.003)
+        runtime.clock_offset_ms = host.clock_offset_ms
+        storage = storage_service(process, seed)
+        storage_faults = StorageFaults(f"{seed}/faults")
+        metadata = metadata_service(process, seed)
+        registry = registry_service(process, seed)
+        seams = Seams(
+            runtime=runtime,
+            transport=self.network.transport(host.name, process),
+            store=RemoteStore(FaultyStore(self.store, storage_faults, runtime), storage),
+            metadata=RemoteMetadata(self.metadata, metadata),
+            registry=RemoteRegistry(self.registry, registry),
+            builder=InlineBuilder(runtime),
+        )
+        scratch = self._scratch(host)
+        scratch.mkdir(parents=True)
+        layout = self._layout
+        config = Config(
+            cluster=ClusterConfig(routing=layout.routing),
+            node=NodeConfig(listen=f"sim://{host.name}", heartbeat_s=_HEARTBEAT_S),
+            proxy=layout.proxy,
+            reader=layout.reader,
+            writer=msgspec.structs.replace(layout.writer, scratch=str(scratch / "writer")),
+        )
+        node = Node(seams, config, host.roles, NodeId(life), scratch)
+        return Running(process, runtime, node, storage, storage_faults, metadata, registry)
+
+
+async def _boot(node: Node) -> None:
+    await node.start()
+    await node.announce()

@@ -1,0 +1,176 @@
+"""Shared storage, metadata and the registry as one simulated process reaches them.
+
+Invariants: every call takes time both before and after it has its effect, so a process can die
+with the effect in place and the answer unseen; a dead process has no effect at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mishards.core.errors import MetadataUnavailable, MishardsError, StorageError, Unavailable
+from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId
+from mishards.discovery.protocol import NodeInfo, Registry
+from mishards.metadata.protocol import Changes, MetadataStore
+from mishards.storage.layers.fault import Fault
+from mishards.storage.protocol import ObjectInfo, ObjectStore
+from mishards.testing.processes import Process
+
+T = TypeVar("T")
+
+
+class Service:
+    """A process's way to one outside service.
+
+    Attributes:
+        stalled: calls neither succeed nor fail.
+        failing: share of the calls that fail.
+    """
+
+    def __init__(self, process: Process, seed: str, error: type[MishardsError]) -> None:
+        self.stalled = False
+        self.failing = 0.0
+        self.random = random.Random(seed)
+        self._process = process
+        self._error = error
+
+    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        await self._pass()
+        if fails := self.failing > 0 and self.random.random() < self.failing:
+            done = self.random.random() < 0.3
+            if not done:
+                raise self._error("injected: the service failed")
+        result = await work()
+        await self._pass()
+        if fails:
+            raise self._error("injected: the answer was lost")
+        return result
+
+    async def _pass(self) -> None:
+        await asyncio.sleep(self.random.uniform(0.0001, 0.002))
+        while self.stalled:
+            await asyncio.sleep(0.05)
+        self._process.check()
+
+
+class StorageFaults:
+    """A `FaultPlan`: a share of the calls fail, before or after their effect; a share of failed
+    creates leave a torn object."""
+
+    def __init__(self, seed: str) -> None:
+        self.failing = 0.0
+        self.torn = 0.0
+        self._random = random.Random(seed)
+
+    def decide(self, operation: str, key: str) -> Fault | None:
+        if not self.failing or self._random.random() >= self.failing:
+            return None
+        if operation == "create" and self._random.random() < self.torn:
+            return Fault(keep_bytes=self._random.randrange(64))
+        return Fault(error=StorageError, done=self._random.random() < 0.4)
+
+
+class RemoteStore:
+    """An `ObjectStore` at the other end of a `Service`."""
+
+    def __init__(self, store: ObjectStore, service: Service) -> None:
+        self._store = store
+        self._service = service
+
+    async def get(self, key: str) -> bytes:
+        return await self._service.call(lambda: self._store.get(key))
+
+    async def create(self, key: str, data: bytes) -> None:
+        await self._service.call(lambda: self._store.create(key, data))
+
+    async def put(self, key: str, data: bytes) -> None:
+        await self._service.call(lambda: self._store.put(key, data))
+
+    async def put_file(self, key: str, path: Path) -> None:
+        await self._service.call(lambda: self._store.put_file(key, path))
+
+    async def list(self, prefix: str, start_after: str = "") -> list[ObjectInfo]:
+        return await self._service.call(lambda: self._store.list(prefix, start_after))
+
+    async def delete(self, key: str) -> None:
+        await self._service.call(lambda: self._store.delete(key))
+
+    def local_path(self, key: str) -> Path | None:
+        return self._store.local_path(key)
+
+    async def close(self) -> None:
+        """The store outlives the process."""
+
+
+class RemoteMetadata:
+    """A `MetadataStore` at the other end of a `Service`."""
+
+    def __init__(self, store: MetadataStore, service: Service) -> None:
+        self._store = store
+        self._service = service
+
+    async def open(self, cluster_id: str) -> str:
+        return await self._service.call(lambda: self._store.open(cluster_id))
+
+    async def version(self) -> MetadataVersion:
+        return await self._service.call(self._store.version)
+
+    async def changes(self, since: MetadataVersion) -> Changes:
+        return await self._service.call(lambda: self._store.changes(since))
+
+    async def begin_epoch(self, log_id: LogId, epoch: Epoch) -> None:
+        await self._service.call(lambda: self._store.begin_epoch(log_id, epoch))
+
+    async def epoch(self, log_id: LogId) -> Epoch:
+        return await self._service.call(lambda: self._store.epoch(log_id))
+
+    async def commit(
+        self,
+        log_id: LogId,
+        epoch: Epoch,
+        expected: MetadataVersion,
+        puts: dict[str, bytes],
+        deletes: tuple[str, ...] = (),
+    ) -> Changes:
+        return await self._service.call(
+            lambda: self._store.commit(log_id, epoch, expected, puts, deletes)
+        )
+
+    async def close(self) -> None:
+        """The store outlives the process."""
+
+
+class RemoteRegistry:
+    """A `Registry` at the other end of a `Service`."""
+
+    def __init__(self, registry: Registry, service: Service) -> None:
+        self._registry = registry
+        self._service = service
+
+    async def announce(self, node: NodeInfo) -> None:
+        await self._service.call(lambda: self._registry.announce(node))
+
+    async def withdraw(self, node_id: NodeId) -> None:
+        await self._service.call(lambda: self._registry.withdraw(node_id))
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        return await self._service.call(self._registry.nodes)
+
+    async def close(self) -> None:
+        """The registry outlives the process."""
+
+
+def storage_service(process: Process, seed: str) -> Service:
+    return Service(process, f"{seed}/storage", StorageError)
+
+
+def metadata_service(process: Process, seed: str) -> Service:
+    return Service(process, f"{seed}/metadata", MetadataUnavailable)
+
+
+def registry_service(process: Process, seed: str) -> Service:
+    return Service(process, f"{seed}/registry", Unavailable)

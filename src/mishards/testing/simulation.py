@@ -1,0 +1,198 @@
+"""One run: a cluster, clients and faults under a seed, healed at the end, and checked.
+
+Invariants: everything follows from the seed; the run ends with all nodes gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import msgspec
+
+from mishards.core.ids import CollectionId, EntrySeq, LogId
+from mishards.core.schema import Metric
+from mishards.log.store import LogStore
+from mishards.metadata.models import DEFAULT_DATABASE, ConsistencyLevel
+from mishards.metadata.snapshot import MetadataSnapshot
+from mishards.segments.layout import deletes_key, segment_key
+from mishards.testing.clock import run_virtual
+from mishards.testing.cluster import ClusterLayout, SimulatedCluster
+from mishards.testing.faults import Faults
+from mishards.testing.history import Condition, History
+from mishards.testing.invariants import Checker, Violation
+from mishards.testing.workload import COLLECTION, Client, Clients, Shape
+
+_CLIENTS = 3
+_TIMEOUT_S = 3.0
+_HEALED_WITHIN_S = 5.0
+
+LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "separate": {
+        "writer": ("writer",),
+        "reader-1": ("reader",),
+        "reader-2": ("reader",),
+        "reader-3": ("reader",),
+        "proxy-1": ("proxy",),
+        "proxy-2": ("proxy",),
+    },
+    "few readers": {
+        "writer": ("writer",),
+        "reader-1": ("reader",),
+        "reader-2": ("reader",),
+        "proxy-1": ("proxy",),
+    },
+    "all in one, and a reader": {
+        "one": ("writer", "reader", "proxy"),
+        "reader-1": ("reader",),
+    },
+    "readers that are proxies": {
+        "writer": ("writer",),
+        "both-1": ("reader", "proxy"),
+        "both-2": ("reader", "proxy"),
+    },
+}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run went."""
+
+    seed: int
+    layout: str
+    shape: Shape
+    history: History
+    violations: list[Violation]
+
+    def described(self) -> str:
+        """The violations and the history, for people."""
+        head = f"seed {self.seed}: {self.layout}, {self.shape}"
+        broken = [str(violation) for violation in self.violations]
+        return "\n".join([head, *self.history.lines(), "", head, *broken])
+
+
+def simulate(seed: int, folder: Path, *, duration_s: float = 10.0) -> Outcome:
+    """Run a whole cluster for `duration_s` of virtual time with faults, heal it, and check it.
+
+    Args:
+        folder: for files while it runs.
+    """
+    return run_virtual(_simulate(seed, folder, duration_s))
+
+
+async def _simulate(seed: int, folder: Path, duration_s: float) -> Outcome:
+    chance = random.Random(f"{seed}/layout")
+    name = chance.choice(sorted(LAYOUTS))
+    shape = Shape(
+        text_keys=chance.random() < 0.3,
+        metric=chance.choice(list(Metric)),
+        index=chance.choice(("FLAT", "IVF_FLAT")),
+        replicas=chance.choice((1, 1, 2)),
+    )
+    layout = ClusterLayout(
+        hosts=LAYOUTS[name], routing=chance.choice(("consistent_hash", "rendezvous"))
+    )
+    cluster = SimulatedCluster(str(seed), folder, layout)
+    run = _Run(str(seed), cluster, shape, layout)
+    try:
+        await cluster.start()
+        violations = await run.run(duration_s)
+    finally:
+        await cluster.close()
+    violations += [
+        Violation("sound nodes", f"task {task!r} ended with {error!r}")
+        for task, error in cluster.failures
+    ]
+    return Outcome(seed, name, shape, run.clients.history, violations)
+
+
+class _Run:
+    """The phases of a run."""
+
+    def __init__(
+        self, seed: str, cluster: SimulatedCluster, shape: Shape, layout: ClusterLayout
+    ) -> None:
+        self._seed = seed
+        self._cluster = cluster
+        self._layout = layout
+        self.clients = Clients(seed, cluster, shape)
+        self._last: Client = self.clients.client("last", 10.0)
+        self._violations: list[Violation] = []
+
+    async def run(self, duration_s: float) -> list[Violation]:
+        operation = await self._last.create()
+        operation.must_succeed = True
+        await self._trouble(duration_s)
+        await self._healed()
+        await self._final_reads()
+        collection = await self._check_metadata()
+        checker = Checker(
+            self.clients.history,
+            self._cluster.store.log,
+            collection,
+            self.clients.shape.metric,
+            self._layout.proxy.staleness_s,
+        )
+        return [*checker.check(), *self._violations, *await self._check_log()]
+
+    async def _trouble(self, duration_s: float) -> None:
+        until_s = asyncio.get_running_loop().time() + duration_s
+        faults = Faults(self._seed, self._cluster, self.clients.history)
+        clients = [self.clients.client(f"client_{n}", _TIMEOUT_S) for n in range(_CLIENTS)]
+        await asyncio.gather(faults.run(until_s), *(client.run(until_s) for client in clients))
+
+    async def _healed(self) -> None:
+        """I10: when all is well again, nodes soon serve, and agree about metadata."""
+        self._cluster.heal()
+        loop = asyncio.get_running_loop()
+        self.clients.history.events.append((loop.time(), "healed"))
+        await asyncio.sleep(_HEALED_WITHIN_S)
+        for host in self._cluster.hosts.values():
+            if not host.ready:
+                self._violations.append(Violation("healing", f"{host.name} does not serve"))
+                await self._cluster.until_ready(host.name)
+        operation = await self._last.insert(must_succeed=True)
+        if operation.outcome != "ok":
+            return
+        await asyncio.sleep(_HEALED_WITHIN_S)
+        newest = await self._cluster.metadata.version()
+        for host in self._cluster.with_role("proxy"):
+            _, proxy = self._cluster.proxy(host.name)
+            for status in await proxy.cluster_status():
+                if status.version != newest:
+                    what = f"{status.node} is at version {status.version}, not {newest}"
+                    self._violations.append(Violation("I10", what))
+
+    async def _final_reads(self) -> None:
+        last, strong = self._last, ConsistencyLevel.STRONG
+        everything = Condition()
+        for _ in range(2):
+            await last.query_for(everything, strong, must_succeed=True)
+            await last.query_for(everything, strong, must_succeed=True, count=True)
+            await last.search_for(everything, strong, 50, must_succeed=True)
+
+    async def _check_metadata(self) -> CollectionId:
+        """I6: metadata names only objects that exist. Gives the collection's id."""
+        changes = await self._cluster.metadata.changes(MetadataSnapshot.empty().version)
+        snapshot = MetadataSnapshot.empty().apply(changes)
+        view = snapshot.resolve(DEFAULT_DATABASE, COLLECTION)
+        existing = {found.key: found.size_bytes for found in await self._cluster.store.list("")}
+        named = [(deletes_key(view.id, f.name), f.size_bytes) for f in view.meta.deletes]
+        named += [
+            (segment_key(view.id, segment.id, index.name), index.size_bytes)
+            for segment in view.segments.values()
+            for index in segment.indexes
+        ]
+        for key, size_bytes in named:
+            if existing.get(key) != size_bytes:
+                what = f"{key} has {existing.get(key)} bytes instead of {size_bytes}"
+                self._violations.append(Violation("I6", what))
+        return view.id
+
+    async def _check_log(self) -> list[Violation]:
+        """What became durable is still there."""
+        store = self._cluster.store
+        held = [entry.seq async for entry, _ in LogStore(store, LogId(0)).read_from(EntrySeq(1))]
+        written = [durable.entry.seq for durable in store.log]
+        wrong = [] if held == written else [Violation("I1", "the log is not what was written")]
+        return wrong + [Violation("I1", f"{key} was replaced") for key in store.replaced]
