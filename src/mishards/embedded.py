@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mishards.core.errors import MishardsError
 from mishards.server.config import Config, load_config
-from mishards.server.lifecycle import RunningNode, running_node
+from mishards.server.lifecycle import running_node
 from mishards.server.run import run_to_end
 
 _ROLES = ("writer", "reader", "proxy")
@@ -29,7 +30,7 @@ class EmbeddedServer:
         self._temporary = temporary
         self._started = threading.Event()
         self._error: BaseException | None = None
-        self._running: RunningNode | None = None
+        self._uri = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._serve, name="mishards-embedded", daemon=True)
@@ -37,8 +38,7 @@ class EmbeddedServer:
     @property
     def uri(self) -> str:
         """What a client connects to: `http://127.0.0.1:<port>`."""
-        assert self._running is not None
-        return self._running.uri
+        return self._uri
 
     @property
     def data(self) -> str:
@@ -82,7 +82,7 @@ class EmbeddedServer:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         async with running_node(self._config, _ROLES) as running:
-            self._running = running
+            self._uri = running.uri
             self._started.set()
             await self._stop.wait()
 
@@ -120,5 +120,10 @@ def start(data_dir: str | Path | None = None, *, port: int = 0, **options: Any) 
         "proxy.port": port,
         **{name.replace("__", "."): value for name, value in options.items()},
     }
-    config = load_config(options=chosen, environ={}).config
+    try:
+        config = load_config(options=chosen, environ={}).config
+    except MishardsError:
+        if temporary is not None:
+            temporary.rmdir()
+        raise
     return EmbeddedServer(config, temporary).open()

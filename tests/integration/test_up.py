@@ -10,7 +10,7 @@ import pytest
 from pymilvus import MilvusClient
 
 from mishards.testing.local_cluster import LocalCluster, wait_for
-from mishards.testing.workload import (
+from mishards.testing.client_rows import (
     connected,
     contents,
     create,

@@ -106,12 +106,14 @@ class Reader:
         self._tidying = self._runtime.spawn(self._tidy(), f"housekeeping of {self._node_id}")
 
     async def close(self) -> None:
-        """End background work and all waiting reads."""
+        """End background work and all waiting reads, and let go of all files."""
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
         self._progress.close()
         await self._opener.close()
+        for state in self._holdings.states.values():
+            state.open.clear()
 
     async def _tidy(self) -> None:
         while True:
