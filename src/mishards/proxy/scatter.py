@@ -20,6 +20,7 @@ from mishards.core.errors import (
     MishardsError,
     SegmentUnavailable,
     StalePlan,
+    Unavailable,
     error_class,
 )
 from mishards.core.ids import NodeId
@@ -175,12 +176,17 @@ class Scatter(Generic[P]):
         remaining = self._deadline_s - started
         if remaining <= 0:
             raise DeadlineExceeded("the read's deadline passed before all readers had answered")
-        channel: Channel = self._transport.channel(self._addresses[node])
-        message = self._make_request(units)
-        answer: asyncio.Future[Any] | None = channel.begin(message, timeout_s=remaining)
-        if answer is None:
-            answer = asyncio.ensure_future(channel.call(message, timeout_s=remaining))
+        answer = self._ask(node, self._make_request(units), remaining)
         return _Attempt(node, units, others, started, answer)
+
+    def _ask(self, node: NodeId, message: Message, timeout_s: float) -> asyncio.Future[Any]:
+        if (address := self._addresses.get(node)) is None:
+            gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            gone.set_exception(Unavailable(f"reader {node} left between plan and request"))
+            return gone
+        channel: Channel = self._transport.channel(address)
+        answer: asyncio.Future[Any] | None = channel.begin(message, timeout_s=timeout_s)
+        return answer or asyncio.ensure_future(channel.call(message, timeout_s=timeout_s))
 
     async def _wait(self, attempts: Sequence[_Attempt[P]]) -> None:
         """Until all have answered, or it is time to think of copies."""

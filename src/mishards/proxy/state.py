@@ -7,6 +7,7 @@ any thread may read them.
 from __future__ import annotations
 
 import asyncio
+import math
 
 from mishards.core.ids import EntrySeq, LogId, MetadataVersion, Timestamp
 from mishards.core.runtime import Runtime
@@ -26,7 +27,7 @@ class ProxyState:
         self.known_ts = Timestamp(0)
         """Every mutation up to this is in the log as this proxy has seen it."""
         self.known_seq = EntrySeq(0)
-        self.heard_s = runtime.monotonic_s()
+        self.heard_s = -math.inf
         """When the log was last heard of, on the monotonic clock."""
 
     def apply_entry(self, entry: Entry) -> None:
