@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -56,9 +57,10 @@ async def _supervise(config: Config, readers: int, options: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runtime = SystemRuntime(threads=1)
-    plans = cluster_plan(readers, options, config.proxy.port)
     try:
-        await Supervisor(runtime, plans, os.environ).run(stop, lambda: None)
+        with tempfile.TemporaryDirectory(prefix="mishards-") as sockets:
+            plans = cluster_plan(readers, options, config.proxy.port, Path(sockets))
+            await Supervisor(runtime, plans, os.environ).run(stop, lambda: None)
     finally:
         await runtime.close()
 

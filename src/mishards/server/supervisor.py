@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -31,17 +32,25 @@ class ChildPlan(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
 
 
-def cluster_plan(readers: int, options: Sequence[str], port: int) -> tuple[ChildPlan, ...]:
-    """One writer, `readers` readers, one proxy.
+def cluster_plan(
+    readers: int, options: Sequence[str], port: int, sockets: Path
+) -> tuple[ChildPlan, ...]:
+    """One writer, `readers` readers, one proxy, which reach each other by Unix sockets.
 
     Args:
         options: given to every process.
         port: of the proxy's Milvus API.
+        sockets: folder for the sockets.
     """
+
+    def child(name: str, role: str, *own: str) -> ChildPlan:
+        listen = ("--listen", f"unix://{sockets / name}.sock")
+        return ChildPlan(name, (role, *listen, *own, *options))
+
     return (
-        ChildPlan("writer", ("writer", *options)),
-        *(ChildPlan(f"reader-{n + 1}", ("reader", *options)) for n in range(readers)),
-        ChildPlan("proxy", ("proxy", "--port", str(port), *options)),
+        child("writer", "writer"),
+        *(child(f"reader-{n + 1}", "reader") for n in range(readers)),
+        child("proxy", "proxy", "--port", str(port)),
     )
 
 
