@@ -1,4 +1,4 @@
-"""`mishards config show`: every setting, its value and where it came from."""
+"""`mishards config`: every setting, its value and where it came from; and what each means."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 
 from mishards.cli import tables
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.server.reference import configuration_page
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 _SECRETS = frozenset({"cluster.secret"})
@@ -28,3 +29,9 @@ def show(config: ConfigFile = None, data: Data = None, set: Settings = None) -> 
         shown = "***" if dotted in _SECRETS and value else msgspec.json.encode(value).decode()
         table.add_row(dotted, shown, origin)
     tables.show(table)
+
+
+@app.command()
+def reference() -> None:
+    """Print what every setting means, as markdown."""
+    print(configuration_page(), end="")

@@ -17,6 +17,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         tls_key: PEM file.
         max_message_bytes: greatest request that is taken.
+        drain_s: how long calls in flight may take at shutdown.
         timeout_s: time a call may take when the client names none.
         staleness_s: how old a state a BOUNDED read may see.
         no_reader_wait_s: how long a read waits for a first reader to appear.
@@ -33,6 +34,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: str = ""
     tls_key: str = ""
     max_message_bytes: int = 64 * 1024 * 1024
+    drain_s: float = 30.0
     timeout_s: float = 60.0
     staleness_s: float = 5.0
     no_reader_wait_s: float = 5.0

@@ -49,13 +49,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         listen: address of the internal protocol: `tcp://host:port` (port 0 takes a free one) or
             `unix:///path`.
         heartbeat_s: how often it renews its entry in the registry.
-        drain_s: how long calls in flight may take at shutdown.
     """
 
     id: str = ""
     listen: str = "tcp://127.0.0.1:0"
     heartbeat_s: float = 0.5
-    drain_s: float = 30.0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,19 +77,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"sqlite:///{self.data_folder / 'metadata.db'}"
 
     @property
+    def has_data_folder(self) -> bool:
+        """Whether the data lies in a folder."""
+        return "://" not in self.cluster.data.removeprefix("file://")
+
+    @property
     def data_folder(self) -> Path:
         """The data folder, absolute.
 
         Raises:
             ConfigError: the data lies elsewhere than in a folder.
         """
-        text = self.cluster.data.removeprefix("file://")
-        if "://" in text:
+        if not self.has_data_folder:
             raise ConfigError(
                 f"cluster.data = {self.cluster.data!r} is no folder: set cluster.metadata to "
                 "the URL of a database"
             )
-        return Path(text).expanduser().absolute()
+        return Path(self.cluster.data.removeprefix("file://")).expanduser().absolute()
 
 
 def load_config(

@@ -11,6 +11,8 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from mishards.api.milvus.edge.protocol import Edge
 from mishards.core.ids import NodeId
 from mishards.core.runtime import SystemRuntime
@@ -47,8 +49,9 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
     async with contextlib.AsyncExitStack() as stack:
         runtime = SystemRuntime()
         stack.push_async_callback(runtime.close)
-        if "writer" in roles and "://" not in config.cluster.data.removeprefix("file://"):
+        if "writer" in roles and config.has_data_folder:
             stack.enter_context(DataLock(config.data_folder))
+            config = _with_scratch(config)
         seams = await open_seams(config, runtime)
         stack.push_async_callback(seams.close)
         scratch = stack.enter_context(node_scratch(config.writer.scratch))
@@ -63,6 +66,20 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         _log.info("%s serves as %s at %s", node.id, ", ".join(node.roles), node.address)
         yield RunningNode(node, edge)
         _log.info("%s drains", node.id)
+
+
+def _with_scratch(config: Config) -> Config:
+    """With an empty folder for the writer's unfinished files, on the file system of its data.
+
+    Only the holder of the data's lock may call this: what a killed writer left there is removed.
+    """
+    if config.writer.scratch:
+        return config
+    scratch = config.data_folder / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    writer = msgspec.structs.replace(config.writer, scratch=str(scratch))
+    return msgspec.structs.replace(config, writer=writer)
 
 
 async def _open_edge(node: Node, config: Config) -> Edge | None:

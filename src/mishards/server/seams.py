@@ -48,7 +48,7 @@ async def open_seams(config: Config, runtime: Runtime) -> Seams:
         DataInUse: the data belongs to another cluster.
     """
     cluster = config.cluster
-    if "://" not in cluster.data.removeprefix("file://"):
+    if config.has_data_folder:
         config.data_folder.mkdir(parents=True, exist_ok=True)
     metadata = open_metadata_store(config.metadata_url, runtime)
     await metadata.open(cluster.id)

@@ -28,6 +28,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, inline: bool) -> Ed
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         max_message_bytes=config.max_message_bytes,
+        grace_s=config.drain_s,
     )
     edge = make_edge(config.edge, MilvusServicer(proxy, inline=inline), settings)
     await edge.start()

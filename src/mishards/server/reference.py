@@ -1,0 +1,45 @@
+"""The reference page of the configuration, made from the structs that define it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+
+from mishards.core.config import PREFIX
+from mishards.server.config import Config
+
+_HEAD = """# Configuration
+
+Made from the code by `mishards config reference`; a test keeps it equal.
+
+A value comes from, the strongest last: the default, a TOML file (`--config`), the environment,
+the command line (`--set section.key=value`, or an option of its own). An unknown key stops the
+start. `mishards config show` prints every value and where it came from.
+"""
+_ENTRY = re.compile(r"^ {4}(\w+): (.+(?:\n {8,}.+)*)", re.MULTILINE)
+
+
+def configuration_page() -> str:
+    """The page as markdown."""
+    parts = [_HEAD]
+    for section in msgspec.structs.fields(Config):
+        parts.append(_section(section.name, section.type))
+    return "\n".join(parts)
+
+
+def _section(name: str, kind: Any) -> str:
+    text = inspect.getdoc(kind) or ""
+    summary, _, attributes = text.partition("Attributes:")
+    said = {
+        found.group(1): " ".join(found.group(2).split()) for found in _ENTRY.finditer(attributes)
+    }
+    lines = [f"## `[{name}]`", "", " ".join(summary.split()), ""]
+    lines += ["| key | default | environment | what it sets |", "|---|---|---|---|"]
+    for field in msgspec.structs.fields(kind):
+        default = msgspec.json.encode(field.default).decode()
+        variable = f"{PREFIX}{name}_{field.name}".upper()
+        lines.append(f"| `{field.name}` | `{default}` | `{variable}` | {said[field.name]} |")
+    return "\n".join([*lines, ""])
