@@ -68,6 +68,7 @@ class WritePath:
 
     async def delete(self, call: DeleteCall) -> WriteAnswer:
         """The rows of a filter deleted: by key where it names keys, else by asking for them."""
+        deadline_s = self._runtime.monotonic_s() + call.timeout_s
         view = self._state.snapshot.resolve(call.database, call.collection)
         partition = _partition(view, call.partition) if call.partition else PartitionId(0)
         selection = compile_filter(call.filter, view.schema, call.templates)
@@ -86,7 +87,7 @@ class WritePath:
             keys=_encode_keys(view, keys),
             key_count=len(keys),
         )
-        written = await self._send(message, call.timeout_s)
+        written = await self._send(message, deadline_s - self._runtime.monotonic_s())
         return WriteAnswer(timestamp=written.timestamp, keys=keys, count=len(keys))
 
     async def _matching_keys(self, view: CollectionView, call: DeleteCall) -> pa.Array:
