@@ -16,8 +16,8 @@ from pymilvus import MilvusClient
 
 import mishards
 from mishards.core.errors import ConfigError, DataInUse
-from mishards.testing.local_cluster import wait_for
 from mishards.testing.client_rows import connected, contents, create, insert, nearest, vector_of
+from mishards.testing.local_cluster import wait_for
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import threading
 import pytest
 from pymilvus import MilvusClient
 
-from mishards.testing.local_cluster import LocalCluster, wait_for
 from mishards.testing.client_rows import (
     connected,
     contents,
@@ -19,6 +18,7 @@ from mishards.testing.client_rows import (
     true_nearest,
     vector_of,
 )
+from mishards.testing.local_cluster import LocalCluster, wait_for
 
 GROWING = range(300, 400)
 SEALED = range(300)

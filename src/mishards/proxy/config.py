@@ -22,6 +22,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         staleness_s: how old a state a BOUNDED read may see.
         no_reader_wait_s: how long a read waits for a first reader to appear.
         suspect_s: how long a reader that failed is passed over.
+        stall_s: a reader that has not answered for so long is asked how it is; one that leaves
+            that unanswered for as long has failed.
         hedge: whether slow sub-requests are sent to a second reader.
         hedge_budget: greatest share of sub-requests that are hedged.
         hedge_least_ms: a sub-request is never hedged earlier than this.
@@ -39,6 +41,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     staleness_s: float = 5.0
     no_reader_wait_s: float = 5.0
     suspect_s: float = 2.0
+    stall_s: float = 0.5
     hedge: bool = True
     hedge_budget: float = 0.05
     hedge_least_ms: float = 10.0

@@ -2,7 +2,8 @@
 
 Invariants: a unit is answered for exactly once in what `scatter` returns; a unit is tried on each
 reader at most once per branch; nothing is sent past the deadline; a read that cannot be complete
-is an error.
+is an error. A reader that answers nothing at all for a while counts as failed, hedged or not; one
+that works long does not, since it still says how it is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.proxy.config import ProxyConfig
 from mishards.routing.protocol import Unit
-from mishards.rpc.messages import Message, UnitFailure
+from mishards.rpc.messages import Message, NodeStatus, UnitFailure
 from mishards.rpc.protocol import Channel, Transport
 
 
@@ -159,13 +160,15 @@ class Scatter(Generic[P]):
         try:
             for node, group in groups.items():
                 attempts.append(self._start(node, group, excluded | {node}))
-            await self._wait(attempts)
+            hedging = await self._wait(attempts)
             served: Served[P] = []
             for attempt in attempts:
                 if attempt.answer.done():
                     served += await self._finish(attempt)
-                else:
+                elif hedging:
                     served += await self._finish_hedged(attempt)
+                else:
+                    served += await self._finish_slow(attempt)
             return served
         finally:
             for attempt in attempts:
@@ -188,13 +191,16 @@ class Scatter(Generic[P]):
         answer: asyncio.Future[Any] | None = channel.begin(message, timeout_s=timeout_s)
         return answer or asyncio.ensure_future(channel.call(message, timeout_s=timeout_s))
 
-    async def _wait(self, attempts: Sequence[_Attempt[P]]) -> None:
-        """Until all have answered, or it is time to think of copies."""
+    async def _wait(self, attempts: Sequence[_Attempt[P]]) -> bool:
+        """Until all have answered, or one is slow; whether slow ones may be hedged."""
         delay = self._hedges.delay_s()
-        if delay is None or not self._alternatives_exist(attempts):
-            delay = None
+        timeout = self._config.stall_s if delay is None else delay
         if attempts:
-            await asyncio.wait([attempt.answer for attempt in attempts], timeout=delay)
+            await asyncio.wait(
+                [attempt.answer for attempt in attempts],
+                timeout=timeout if self._alternatives_exist(attempts) else None,
+            )
+        return delay is not None
 
     def _alternatives_exist(self, attempts: Sequence[_Attempt[P]]) -> bool:
         return any(self._has_alternative(a.units, a.others) for a in attempts)
@@ -236,9 +242,9 @@ class Scatter(Generic[P]):
     async def _finish_hedged(self, attempt: _Attempt[P]) -> Served[P]:
         """A slow attempt: a copy goes to the next readers, and the first whole answer counts."""
         if not self._has_alternative(attempt.units, attempt.others) or not self._hedges.take():
-            return await self._finish(attempt)
+            return await self._finish_slow(attempt)
         running = {
-            asyncio.ensure_future(self._finish(attempt)),
+            asyncio.ensure_future(self._finish_slow(attempt)),
             asyncio.ensure_future(self._spread(attempt.units, attempt.others)),
         }
         try:
@@ -247,6 +253,26 @@ class Scatter(Generic[P]):
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    async def _finish_slow(self, attempt: _Attempt[P]) -> Served[P]:
+        """As `_finish`; a reader that stands still is given up for the next ones."""
+        if not self._has_alternative(attempt.units, attempt.others):
+            return await self._finish(attempt)
+        while not (await asyncio.wait([attempt.answer], timeout=self._config.stall_s))[0]:
+            if not await self._is_alive(attempt.node):
+                attempt.answer.cancel()
+                self._membership.suspect(attempt.node, self._config.suspect_s)
+                silent = Unavailable(f"reader {attempt.node} stands still")
+                return await self._retry(attempt.units, attempt.others, silent)
+        return await self._finish(attempt)
+
+    async def _is_alive(self, node: NodeId) -> bool:
+        """Whether the reader answers the least of all questions."""
+        try:
+            await self._ask(node, NodeStatus(), self._config.stall_s)
+        except MishardsError:
+            return False
+        return True
 
     @staticmethod
     async def _first_success(running: set[asyncio.Task[Served[P]]]) -> Served[P]:
