@@ -43,7 +43,7 @@ class LogPublisher:
         self._log_id = log_id
         self._queue_items = queue_items
         self._queue_bytes = queue_bytes
-        self._queues: set[_Queue] = set()
+        self._queues: dict[_Queue, None] = {}  # in the order they came, unlike a set
         self._version: MetadataVersion | None = None
         self._tick: Tick | None = None
         self._closed: MishardsError | None = None
@@ -94,7 +94,7 @@ class LogPublisher:
                     yield push
                     sent = push.seq
         queue = _Queue(self._queue_items, self._queue_bytes)
-        self._queues.add(queue)
+        self._queues[queue] = None
         if self._closed is not None:
             queue.end(self._closed)
         try:
@@ -125,7 +125,7 @@ class LogPublisher:
                     yield push
                     sent = push.seq
         finally:
-            self._queues.discard(queue)
+            self._queues.pop(queue, None)
 
     def _put(self, push: Push, size_bytes: int) -> None:
         for queue in self._queues:
