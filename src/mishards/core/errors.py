@@ -158,6 +158,10 @@ class Unavailable(SystemFault):
     retriable = True
 
 
+class Unreachable(Unavailable):
+    """No connection to the peer came about, so it certainly did not take the call."""
+
+
 class MemoryLimitExceeded(SystemFault):
     code = 3
     retriable = True

@@ -1,7 +1,7 @@
 """Calls to the leader of a log: found through membership, retried across a change of leader.
 
 Invariant: a write is repeated with the same token only, so that it is applied once. A DDL is
-repeated only where the peer certainly did not take it.
+repeated only where the peer certainly did not take it: it never got a connection, or said so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from mishards.core.errors import (
     NotLeader,
     NotReady,
     Unavailable,
+    Unreachable,
 )
 from mishards.core.ids import LogId
 from mishards.core.runtime import Runtime
@@ -21,6 +22,7 @@ from mishards.rpc.protocol import Channel, Transport
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
+_SUSPECT_S = 1.0
 _REPEATABLE = (Write, Flush, NewestTimestamp, AllocateTimestamp)
 
 
@@ -51,14 +53,17 @@ class LeaderClient:
         pause = _FIRST_PAUSE_S
         last: MishardsError = NotReady(f"log {self._log_id} has no leader")
         while (remaining := deadline - self._runtime.monotonic_s()) > 0:
-            channel = self.channel()
-            if channel is not None:
+            node = self._membership.leader(self._log_id)
+            if node is not None:
+                channel = self._transport.channel(node.address)
                 try:
                     return await channel.call(message, timeout_s=remaining)
                 except (NotLeader, NotReady) as error:
                     last = error
                 except Unavailable as error:
-                    if not isinstance(message, _REPEATABLE):
+                    # A dead leader stays in the registry for a while, beside its successor.
+                    self._membership.suspect(node.id, _SUSPECT_S)
+                    if not isinstance(message, _REPEATABLE) and not isinstance(error, Unreachable):
                         raise
                     last = error
             await self._runtime.sleep(min(pause * self._runtime.random.uniform(0.5, 1), remaining))
