@@ -191,12 +191,14 @@ class LogMeta(_Record, frozen=True, kw_only=True, tag="log"):
 
     Attributes:
         replay_from: the first entry that may hold something not yet sealed.
+        build_min_rows: the leader builds no index on a smaller segment.
     """
 
     id: LogId
     epoch: Epoch = Epoch(0)
     leader: NodeId = NodeId("")
     replay_from: EntrySeq = EntrySeq(1)
+    build_min_rows: int = 0
 
     @property
     def key(self) -> str:

@@ -127,10 +127,14 @@ class Leading:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _first_edit(self, snapshot: MetadataSnapshot, node_id: NodeId) -> Edit:
-        """Name the new leader; a new store also gets its default database."""
+        """Name the new leader and what it builds; a new store also gets its default database."""
         old = snapshot.logs.get(self._log_id, LogMeta(id=self._log_id))
         log = LogMeta(
-            id=self._log_id, epoch=self.epoch, leader=node_id, replay_from=old.replay_from
+            id=self._log_id,
+            epoch=self.epoch,
+            leader=node_id,
+            replay_from=old.replay_from,
+            build_min_rows=self._config.build_min_rows,
         )
         if DEFAULT_DATABASE in snapshot.databases:
             return Edit((log,))

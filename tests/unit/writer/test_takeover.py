@@ -50,11 +50,12 @@ from mishards.writer.writer import Writer
 def test_a_new_store_gets_its_default_database_and_a_leader() -> None:
     async def scene() -> None:
         async with bench_open() as bench:
-            await bench.writer()
+            await bench.writer(build_min_rows=17)
             snapshot = await bench.snapshot()
             assert list(snapshot.databases) == ["default"]
             log = snapshot.logs[LogId(0)]
             assert (log.epoch, log.leader) == (1, "w1")
+            assert log.build_min_rows == 17
             database = snapshot.databases["default"]
             await bench.writer("w2")
             snapshot = await bench.snapshot()

@@ -13,15 +13,12 @@ from mishards.api.milvus.pairs import SUCCESS, put_pairs
 from mishards.core.errors import IndexNotFound, InvalidParameter
 from mishards.index.registry import AUTOINDEX, family
 from mishards.metadata.models import IndexMeta
-from mishards.metadata.snapshot import CollectionView
+from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.proxy.calls import ProxyApi
 from mishards.rpc.messages import CreateIndex, DropIndex
-from mishards.writer.config import WriterConfig
 
 _MEMORY_MAPPING = "mmap.enabled"
 """Accepted and without effect: every index is memory-mapped."""
-_LEAST_INDEXED_ROWS = WriterConfig().build_min_rows
-"""A smaller segment gets no index and counts as done."""
 
 
 class _Progress(msgspec.Struct, frozen=True):
@@ -37,14 +34,16 @@ class _Progress(msgspec.Struct, frozen=True):
         return state
 
 
-def _progress(view: CollectionView, index: IndexMeta) -> _Progress:
+def _progress(snapshot: MetadataSnapshot, view: CollectionView, index: IndexMeta) -> _Progress:
     total = indexed = 0
+    log = snapshot.logs.get(view.meta.log_id)
+    least_rows = 0 if log is None else log.build_min_rows
     builds_file = family(index.family).builds_file
     for segment in view.segments.values():
         total += segment.rows
         if (
             not builds_file
-            or segment.rows < _LEAST_INDEXED_ROWS
+            or segment.rows < least_rows
             or any(built.index_id == index.id for built in segment.indexes)
         ):
             indexed += segment.rows
@@ -115,8 +114,10 @@ def _chosen(view: CollectionView, name: str, field: str) -> list[IndexMeta]:
     return found
 
 
-def _put_description(answer: Any, view: CollectionView, index: IndexMeta) -> None:
-    progress = _progress(view, index)
+def _put_description(
+    answer: Any, snapshot: MetadataSnapshot, view: CollectionView, index: IndexMeta
+) -> None:
+    progress = _progress(snapshot, view, index)
     description = answer.index_descriptions.add(
         index_name=index.name,
         indexID=index.id,
@@ -134,27 +135,31 @@ def _put_description(answer: Any, view: CollectionView, index: IndexMeta) -> Non
 
 async def describe_index(proxy: ProxyApi, request: Any) -> Any:
     """Serves `DescribeIndex`."""
-    view = proxy.snapshot.resolve(request.db_name, request.collection_name)
+    snapshot = proxy.snapshot
+    view = snapshot.resolve(request.db_name, request.collection_name)
     answer = milvus_pb2.DescribeIndexResponse()
     for index in _chosen(view, request.index_name, request.field_name):
-        _put_description(answer, view, index)
+        _put_description(answer, snapshot, view, index)
     return answer
 
 
 async def get_index_statistics(proxy: ProxyApi, request: Any) -> Any:
     """Serves `GetIndexStatistics`."""
-    view = proxy.snapshot.resolve(request.db_name, request.collection_name)
+    snapshot = proxy.snapshot
+    view = snapshot.resolve(request.db_name, request.collection_name)
     answer = milvus_pb2.GetIndexStatisticsResponse()
     for index in _chosen(view, request.index_name, ""):
-        _put_description(answer, view, index)
+        _put_description(answer, snapshot, view, index)
     return answer
 
 
 def _only_progress(proxy: ProxyApi, request: Any) -> _Progress:
     """Progress of the indexes that the request means, taken together."""
-    view = proxy.snapshot.resolve(request.db_name, request.collection_name)
+    snapshot = proxy.snapshot
+    view = snapshot.resolve(request.db_name, request.collection_name)
     found = [
-        _progress(view, index) for index in _chosen(view, request.index_name, request.field_name)
+        _progress(snapshot, view, index)
+        for index in _chosen(view, request.index_name, request.field_name)
     ]
     return _Progress(max(p.total for p in found), min(p.indexed for p in found))
 

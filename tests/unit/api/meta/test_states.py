@@ -9,7 +9,8 @@ from pymilvus.client.prepare import Prepare
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from mishards.api.milvus.loading import node_number
-from mishards.metadata.models import SegmentIndex
+from mishards.core.ids import LogId
+from mishards.metadata.models import LogMeta, SegmentIndex
 
 Status = common_pb2.Status
 
@@ -123,6 +124,7 @@ def test_a_missing_index_is_told_as_milvus_does_and_dropping_it_succeeds(
 def test_an_index_is_finished_when_all_its_segments_are_built(
     call: Any, proxy: Any, books: Any
 ) -> None:
+    proxy.put(LogMeta(id=LogId(0), build_min_rows=11))
     create_index(call, index_type="HNSW")
     index_id = books().meta.indexes[0].id
     built = SegmentIndex(index_id=index_id, field="v", name="v.index", size_bytes=1, checksum=1)
