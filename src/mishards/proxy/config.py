@@ -12,8 +12,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         host: address the Milvus API listens on.
         port: its port; 0 takes a free one.
         edge: `native`, `grpcio`, or `auto`: native where it is installed and no TLS is asked for.
-        edge_threads: threads that take calls from the native edge, and as many that carry bytes;
-            0 for half of the processors.
+        edge_threads: threads that take calls from the native edge; 0 for half of the processors
+            where a reader is in the process, else for twice as many.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         tls_key: PEM file.
         max_message_bytes: greatest request that is taken.

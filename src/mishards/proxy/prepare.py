@@ -13,6 +13,7 @@ from mishards.core.errors import (
     IndexNotFound,
     InvalidParameter,
     MissingParameter,
+    ParameterTooLarge,
 )
 from mishards.core.schema import CollectionSchema, FieldSchema, Metric
 from mishards.expr import Filter, compile_filter
@@ -137,10 +138,22 @@ def check_window(limit: int, offset: int) -> None:
 
 
 def check_queries(call: SearchCall, field: FieldSchema) -> None:
-    """Refuse a number of queries or a vector length that does not fit."""
+    """Refuse a number of queries or a vector length that does not fit.
+
+    Raises:
+        InvalidParameter: the number is out of range, or vectors are of another dimension.
+        ParameterTooLarge: all queries together ask for too many results.
+    """
     if not 1 <= call.nq <= limits.MAX_NQ:
         raise InvalidParameter(
             f"number of queries {call.nq} is out of range: from 1 to {limits.MAX_NQ} is allowed"
+        )
+    results = call.nq * (call.offset + call.limit)
+    if results > limits.MAX_RESULTS:
+        raise ParameterTooLarge(
+            f"number of result entries is too large: {call.nq} queries (nq) with offset + limit "
+            f"= {call.offset + call.limit} are {results}; at most {limits.MAX_RESULTS} are "
+            "allowed in one search"
         )
     given = len(call.queries) // (4 * call.nq)
     if len(call.queries) != 4 * call.nq * field.dim:

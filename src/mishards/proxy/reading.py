@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from mishards.cluster.membership import Membership
+from mishards.cluster.membership import Membership, MembershipView
 from mishards.core.errors import DeadlineExceeded, SegmentUnavailable
 from mishards.core.ids import MetadataVersion, NodeId, SegmentId
 from mishards.core.runtime import Runtime
@@ -18,10 +18,13 @@ from mishards.proxy.plan import Router, RouteTable, Scope
 from mishards.proxy.scatter import Assignment, HedgeClock, P, Scatter, Served
 from mishards.proxy.state import ProxyState
 from mishards.routing.protocol import Unit
-from mishards.rpc.messages import Message, ReadPoint, Rows
-from mishards.rpc.protocol import Channel, Transport
+from mishards.rpc.messages import Message, ReadPoint, Reply, Rows
+from mishards.rpc.protocol import Transport
 
 _READER_POLL_S = 0.05
+_PATIENCE_S = 0.1
+"""How long a thread waits for readers itself, before the loop takes over with its fail-over."""
+_KEPT_PLANS = 512
 
 
 class ReadPlan(msgspec.Struct, frozen=True):
@@ -30,8 +33,12 @@ class ReadPlan(msgspec.Struct, frozen=True):
     view: CollectionView
     version: MetadataVersion
     scope: Scope
+    table: RouteTable
     assignment: Assignment
-    readers: int
+
+    def narrowed(self, units: tuple[Unit, ...]) -> Assignment:
+        """The plan's assignment for some of its units."""
+        return Assignment(self.assignment.preferences, units, self.assignment.growing)
 
     def point(self, units: Sequence[Unit], moment: Moment) -> ReadPoint:
         """What a reader of `units` is told."""
@@ -77,14 +84,13 @@ class Reading:
         self._router = router
         self._consistency = consistency
         self._hedges = HedgeClock(config)
+        self._plans: dict[int, ReadPlan] = {}
+        self._known_addresses: tuple[MembershipView, dict[NodeId, str]] = (membership.view, {})
         self.state = state
 
     def deadline_s(self, timeout_s: float) -> float:
         """The end of a call that starts now, on the monotonic clock."""
         return self._runtime.monotonic_s() + timeout_s
-
-    def channel(self, address: str) -> Channel:
-        return self._transport.channel(address)
 
     def moment_now(self, call: SearchCall | QueryCall, view: CollectionView) -> Moment | None:
         level = view.meta.consistency if call.consistency is None else call.consistency
@@ -103,35 +109,71 @@ class Reading:
         readers = [node.id for node in self._membership.readers()]
         return self._router.table(view, members.version, readers)
 
-    def local_plan(
+    def plan_now(
         self, view: CollectionView, scope: Scope, version: MetadataVersion
-    ) -> tuple[str, Callable[[Moment], ReadPoint]] | None:
-        """The only reader's address and how to ask it; None where there are several."""
-        readers = self._membership.readers()
-        if len(readers) != 1:
-            return None
-        units = all_units(view, scope)
-        return readers[0].address, lambda moment: read_point(view, version, scope, units, moment)
+    ) -> ReadPlan | None:
+        """Who serves what; None while there is no reader. Any thread.
 
-    async def plan(
-        self, view: CollectionView, scope: Scope, version: MetadataVersion, deadline_s: float
-    ) -> ReadPlan:
-        """Who serves what; waits a while for a first reader to appear.
-
-        Raises:
-            SegmentUnavailable: there is none.
+        A scope's plan is kept for as long as the same readers serve the same units.
         """
-        units = all_units(view, scope)
-        await self._some_reader(deadline_s)
+        if not self._membership.readers():
+            return None
         table = self.table(view)
+        kept = self._plans.get(id(scope))
+        if kept is not None and kept.scope is scope and kept.table is table:
+            return kept
+        units = all_units(view, scope)
         replicas = max(1, view.meta.replica_number)
         preferences = {
             unit: _rotated(table.preferences[unit], replicas, self._runtime.random.random())
             for unit in units
         }
-        growing = -view.id if scope.growing else None
-        assignment = Assignment(preferences, units, growing)
-        return ReadPlan(view, version, scope, assignment, len(assignment.group(units, frozenset())))
+        assignment = Assignment(preferences, units, -view.id if scope.growing else None)
+        plan = ReadPlan(view, version, scope, table, assignment)
+        if replicas == 1:
+            if len(self._plans) >= _KEPT_PLANS:
+                self._plans.clear()
+            self._plans[id(scope)] = plan
+        return plan
+
+    async def plan(
+        self, view: CollectionView, scope: Scope, version: MetadataVersion, deadline_s: float
+    ) -> ReadPlan:
+        """As `plan_now`; waits a while for a first reader to appear.
+
+        Raises:
+            SegmentUnavailable: there is none.
+        """
+        plan = self.plan_now(view, scope, version)
+        while plan is None:
+            await self._some_reader(deadline_s)
+            plan = self.plan_now(view, scope, version)
+        return plan
+
+    def ask_now(
+        self, assignment: Assignment, request: Callable[[Sequence[Unit]], Message]
+    ) -> list[tuple[Sequence[Unit], Reply]] | None:
+        """Whole answers for all units, got in the calling thread; None where that fails.
+
+        One reader of this process answers in place; readers of others are asked by blocking, for
+        a short while. Not for the loop's thread.
+        """
+        addresses = self._addresses()
+        groups = assignment.groups
+        if len(groups) == 1:
+            ((node, units),) = groups.items()
+            reply = self._transport.channel(addresses[node]).call_now(request(units))
+            if reply is not None:
+                return [(units, reply)]
+        requests = [(addresses[node], request(units)) for node, units in groups.items()]
+        replies = self._transport.ask_now(requests, _PATIENCE_S)
+        return None if replies is None else list(zip(groups.values(), replies, strict=True))
+
+    def _addresses(self) -> dict[NodeId, str]:
+        view = self._membership.view
+        if self._known_addresses[0] is not view:
+            self._known_addresses = (view, {node.id: node.address for node in view.nodes})
+        return self._known_addresses[1]
 
     async def _some_reader(self, deadline_s: float) -> None:
         patience_s = min(deadline_s, self._runtime.monotonic_s() + self._config.no_reader_wait_s)
@@ -173,8 +215,7 @@ class Reading:
         deadline_s: float,
     ) -> Served[Rows]:
         """Rows of `units`, each answer with the units it is for."""
-        assignment = Assignment(plan.assignment.preferences, units, plan.assignment.growing)
-        scatter: Scatter[Rows] = self._scatter(assignment, request, deadline_s)
+        scatter: Scatter[Rows] = self._scatter(plan.narrowed(units), request, deadline_s)
         return await scatter.run()
 
     async def catch_up(self, deadline_s: float) -> None:

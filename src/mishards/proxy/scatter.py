@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -72,12 +73,17 @@ class HedgeClock:
         return True
 
 
-class Assignment(msgspec.Struct, frozen=True):
+class Assignment(msgspec.Struct, frozen=True, dict=True):
     """Units of a read and, per unit, the readers in order of preference."""
 
     preferences: dict[Unit, tuple[NodeId, ...]]
     units: tuple[Unit, ...]
     growing: Unit | None = None
+
+    @cached_property
+    def groups(self) -> dict[NodeId, list[Unit]]:
+        """All units by their first readers. Raises as `group`."""
+        return self.group(self.units, frozenset())
 
     def group(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> dict[NodeId, list[Unit]]:
         """Units by the first reader that is not excluded.
@@ -155,7 +161,8 @@ class Scatter(Generic[P]):
 
     async def _spread(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> Served[P]:
         """Answer for `units` from the readers that are not excluded, all asked at once."""
-        groups = self._assignment.group(units, excluded)
+        assignment = self._assignment
+        groups = assignment.group(units, excluded) if excluded else assignment.groups
         attempts: list[_Attempt[P]] = []
         try:
             for node, group in groups.items():

@@ -1,27 +1,27 @@
 """A search: prepare, plan, choose the moment, scatter, merge, fetch the output fields.
 
-`search_now` runs the same steps in the calling thread where one reader of this process has all
-that is needed; `search` is for every other case.
+`search_now` runs these steps in the calling thread, without fail-over; `search` on the loop, for
+every other case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
-from mishards.core.columns import decode_batch
 from mishards.core.errors import StalePlan
 from mishards.proxy.calls import SearchAnswer, SearchCall
 from mishards.proxy.consistency import Moment
-from mishards.proxy.merge import Hits, concat_batches, hits_of, merge_hits, skip_hits
+from mishards.proxy.merge import Hits, merge_hits, skip_hits
 from mishards.proxy.output import cut_dynamic
 from mishards.proxy.prepare import PreparedSearch, SearchPreparer, check_queries
-from mishards.proxy.reading import Reading, ReadPlan
+from mishards.proxy.reading import Reading
+from mishards.proxy.winners import Winners
 from mishards.routing.protocol import Unit
-from mishards.rpc.messages import Fetch, ReadPoint, Search, SearchPartial
+from mishards.rpc.messages import ReadPoint, Search, SearchPartial
 
+_FEW_QUERIES = 16
 _PLANS = 3
 """How often a read is planned anew when readers have moved on from its snapshot."""
 
@@ -34,24 +34,41 @@ class SearchPath:
         self._preparer = SearchPreparer()
 
     def search_now(self, call: SearchCall) -> SearchAnswer | None:
-        """The answer where one reader of this process has everything at hand, else None."""
-        snapshot = self._reading.state.snapshot
+        """The answer, got without the loop; None where that cannot be or does not succeed.
+
+        For few queries only: a large search would keep the thread from other calls.
+        """
+        if call.nq > _FEW_QUERIES:
+            return None
+        reading = self._reading
+        snapshot = reading.state.snapshot
         view = snapshot.resolve(call.database, call.collection)
         prepared = self._preparer.prepare(call, view)
         check_queries(call, prepared.field)
-        local = self._reading.local_plan(view, prepared.scope, snapshot.version)
-        if local is None:
+        moment = reading.moment_now(call, view)
+        plan = reading.plan_now(view, prepared.scope, snapshot.version)
+        if plan is None or moment is None or moment.from_storage:
             return None
-        node, point = local
-        moment = self._reading.moment_now(call, view)
-        if moment is None or moment.from_storage:
+        columns = prepared.output.columns if len(plan.assignment.groups) == 1 else ()
+
+        def request(units: Sequence[Unit]) -> Search:
+            return _message(call, prepared, plan.point(units, moment), columns)
+
+        answers = reading.ask_now(plan.assignment, request)
+        if answers is None:
             return None
-        message = _message(call, prepared, point(moment), prepared.output.columns)
-        partial = self._reading.channel(node).call_now(message)
-        if not isinstance(partial, SearchPartial) or partial.failures:
+        partials = [partial for _, partial in answers if isinstance(partial, SearchPartial)]
+        if len(partials) < len(answers) or any(partial.failures for partial in partials):
             return None
-        hits = skip_hits(hits_of(partial), call.offset)
-        return _answer(prepared, hits, hits.columns, moment)
+        hits = _best(call, prepared, partials)
+        rows = hits.columns
+        if prepared.output.columns and not columns and len(hits.units):
+            winners = Winners(plan, prepared.output.columns, hits)
+            fetched = reading.ask_now(plan.narrowed(winners.units), winners.request)
+            if fetched is None:
+                return None
+            rows = winners.rows(fetched)
+        return _answer(prepared, hits, rows, moment)
 
     async def search(self, call: SearchCall) -> SearchAnswer:
         """The answer from whichever readers hold the segments."""
@@ -73,50 +90,28 @@ class SearchPath:
         check_queries(call, prepared.field)
         moment = await reading.moment(call, view, deadline_s)
         plan = await reading.plan(view, prepared.scope, snapshot.version, deadline_s)
-        columns = prepared.output.columns if plan.readers == 1 else ()
+        columns = prepared.output.columns if len(plan.assignment.groups) == 1 else ()
 
         def request(units: Sequence[Unit]) -> Search:
             return _message(call, prepared, plan.point(units, moment), columns)
 
         partials: list[SearchPartial] = await reading.scatter(plan, request, deadline_s)
-        hits = merge_hits(
-            partials, call.nq, prepared.k, smaller_is_closer=prepared.metric.smaller_is_closer
-        )
-        hits = skip_hits(hits, call.offset)
+        hits = _best(call, prepared, partials)
         rows = hits.columns
-        if prepared.output.columns and not columns:
-            rows = await self._fetch(plan, prepared, hits, deadline_s)
+        if prepared.output.columns and not columns and len(hits.units):
+            winners = Winners(plan, prepared.output.columns, hits)
+            rows = winners.rows(
+                await reading.fetch(plan, winners.units, winners.request, deadline_s)
+            )
         return _answer(prepared, hits, rows, moment)
 
-    async def _fetch(
-        self, plan: ReadPlan, prepared: PreparedSearch, hits: Hits, deadline_s: float
-    ) -> pa.RecordBatch | None:
-        """The output columns of the winners, in their order, from readers that hold them."""
-        if len(hits.units) == 0:
-            return None
-        growing = -plan.view.id
-        routed = np.where(hits.units < 0, growing, hits.units)
-        order: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
 
-        def request(units: Sequence[Unit]) -> Fetch:
-            places = np.flatnonzero(np.isin(routed, np.asarray(units)))
-            return Fetch(
-                collection=plan.view.id,
-                version=plan.version,
-                units=hits.units[places].tobytes(),
-                offsets=hits.offsets[places].tobytes(),
-                output=prepared.output.columns,
-            )
-
-        units = tuple(int(unit) for unit in np.unique(routed))
-        answers = await self._reading.fetch(plan, units, request, deadline_s)
-        batches = []
-        for asked, rows in answers:
-            order.append(np.flatnonzero(np.isin(routed, np.asarray(asked))))
-            batches.append(decode_batch(rows.columns))
-        places = np.empty(len(routed), np.int64)
-        places[np.concatenate(order)] = np.arange(len(routed))
-        return concat_batches(batches).take(pa.array(places))
+def _best(call: SearchCall, prepared: PreparedSearch, partials: Sequence[SearchPartial]) -> Hits:
+    """The hits of the answer: the best `k` of all readers, less the offset."""
+    hits = merge_hits(
+        partials, call.nq, prepared.k, smaller_is_closer=prepared.metric.smaller_is_closer
+    )
+    return skip_hits(hits, call.offset)
 
 
 def _message(

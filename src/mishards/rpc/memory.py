@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
@@ -44,6 +44,11 @@ class MemoryTransport:
             channel = MemoryChannel(self._runtime, address, self._listeners)
             self._channels[address] = channel
         return channel
+
+    def ask_now(
+        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+    ) -> list[Reply] | None:
+        return None
 
     async def close(self) -> None:
         channels, self._channels = self._channels, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -96,6 +96,16 @@ class Transport(Protocol):
     def channel(self, address: str) -> Channel:
         """The channel to `address`, shared by all callers; connects at the first call and again
         after a break."""
+
+    def ask_now(
+        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+    ) -> list[Reply] | None:
+        """All answers to messages to different peers, got by blocking the calling thread.
+
+        For threads other than the loop's. None where any answer is an error or is not there
+        within `timeout_s`, or where the transport cannot: whoever needs to know more asks again
+        through channels. Messages must be safe to repeat.
+        """
 
     async def close(self) -> None:
         """Close all channels."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from mishards.core.errors import ConfigError, Unavailable
+from mishards.core.errors import ConfigError, Unreachable
 from mishards.core.runtime import Runtime
+from mishards.rpc.address import parse_address
+from mishards.rpc.blocking import BlockingCalls
 from mishards.rpc.channel import FramedChannel
 from mishards.rpc.dialled import DialledConnection
+from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import Channel, Handler, Listener
 from mishards.rpc.serving import Accepted, ServerConnection
 
@@ -38,6 +40,7 @@ class FramedTransport:
         self._secret = secret.encode()
         self._connect_timeout_s = connect_timeout_s
         self._channels: dict[str, FramedChannel] = {}
+        self._blocking = BlockingCalls(self._secret, runtime.monotonic_s)
 
     async def listen(self, address: str, handler: Handler) -> Listener:
         loop = asyncio.get_running_loop()
@@ -47,7 +50,7 @@ class FramedTransport:
             return ServerConnection(loop, self._runtime, handler, self._secret, accepted)
 
         try:
-            match _parse(address):
+            match parse_address(address):
                 case Path() as path:
                     await self._runtime.timeout(self._clear(path, address), 5.0)
                     server = await loop.create_unix_server(accept, path=str(path))
@@ -61,30 +64,36 @@ class FramedTransport:
     def channel(self, address: str) -> Channel:
         channel = self._channels.get(address)
         if channel is None:
-            _parse(address)
+            parse_address(address)
             channel = FramedChannel(self._runtime, address, self._secret, self._dial)
             self._channels[address] = channel
         return channel
+
+    def ask_now(
+        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+    ) -> list[Reply] | None:
+        return self._blocking.ask(requests, timeout_s)
 
     async def close(self) -> None:
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             await channel.close()
+        self._blocking.close()
 
     async def _dial(self, address: str, make: Callable[[], DialledConnection]) -> DialledConnection:
         """A connection whose handshake is done.
 
         Raises:
-            Unavailable: names the address and the reason.
+            Unreachable: names the address and the reason.
         """
         try:
             return await self._runtime.timeout(_connect(address, make), self._connect_timeout_s)
         except TimeoutError:
-            raise Unavailable(
+            raise Unreachable(
                 f"{address}: no connection within {self._connect_timeout_s:g} s"
             ) from None
         except OSError as error:
-            raise Unavailable(f"{address}: cannot connect: {error}") from error
+            raise Unreachable(f"{address}: cannot connect: {error}") from error
 
     async def _clear(self, path: Path, address: str) -> None:
         """Remove the socket file of a process that is gone.
@@ -127,7 +136,7 @@ class FramedListener:
 
 async def _connect(address: str, make: Callable[[], DialledConnection]) -> DialledConnection:
     loop = asyncio.get_running_loop()
-    match _parse(address):
+    match parse_address(address):
         case Path() as path:
             _, connection = await loop.create_unix_connection(make, str(path))
         case (host, port):
@@ -153,24 +162,6 @@ def _notice_dead_peers(transport: asyncio.BaseTransport) -> None:
     ):
         if (option := getattr(socket, name, None)) is not None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _parse(address: str) -> Path | tuple[str, int]:
-    """A socket file, or host and port.
-
-    Raises:
-        ConfigError: names the address and what is allowed.
-    """
-    parts = urlsplit(address)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
-        return Path(parts.path)
-    if parts.scheme == "tcp" and parts.hostname and port is not None:
-        return parts.hostname, port
-    raise ConfigError(f"invalid address {address!r}: tcp://host:port and unix:///path are allowed")
 
 
 def _tcp_address(host: str, server: asyncio.Server) -> str:

@@ -90,7 +90,7 @@ async def _open_edge(node: Node, config: Config) -> Edge | None:
     # Only a proxy needs the client library's messages, and they take long to import.
     from mishards.api.milvus.server import open_edge
 
-    return await open_edge(node.proxy, config.proxy, inline=len(node.roles) > 1)
+    return await open_edge(node.proxy, config.proxy, local="reader" in node.roles)
 
 
 def node_id(config: Config, roles: Sequence[str]) -> NodeId:

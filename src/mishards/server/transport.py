@@ -6,7 +6,10 @@ wraps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mishards.rpc.memory import MemoryTransport
+from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import Channel, Handler, Listener, Transport
 
 
@@ -28,6 +31,13 @@ class OwnFirstTransport:
 
     def channel(self, address: str) -> Channel:
         return self._own.get(address) or self._outer.channel(address)
+
+    def ask_now(
+        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+    ) -> list[Reply] | None:
+        if any(address in self._own for address, _ in requests):
+            return None
+        return self._outer.ask_now(requests, timeout_s)
 
     async def close(self) -> None:
         for listener in self._inner_listeners:

@@ -11,7 +11,7 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from mishards.core.errors import (
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import CallContext, Channel, Handler, Listener
 from mishards.rpc.serving import answer, items
-from mishards.testing.processes import Process
+from mishards.testing.processes import Process, first_of
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
@@ -136,6 +136,11 @@ class SimulatedTransport:
     def channel(self, address: str) -> Channel:
         return SimulatedChannel(self._network, self._host, self._process, address)
 
+    def ask_now(
+        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+    ) -> list[Reply] | None:
+        return None
+
     async def close(self) -> None:
         """Channels hold nothing."""
 
@@ -161,10 +166,10 @@ class SimulatedChannel:
             raise DeadlineExceeded(f"{self.address}: no answer within {timeout_s:.3f} s") from None
         return _decode(data)
 
-    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+    def call_now(self, message: Message) -> Reply | None:
         return None
 
-    def call_now(self, message: Message) -> Reply | None:
+    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
         return None
 
     async def stream(self, message: Message) -> AsyncIterator[Reply]:
@@ -200,7 +205,7 @@ class SimulatedChannel:
         task = listener.process.start(work)
         death = listener.process.death
         try:
-            await asyncio.wait([task, death], return_when=asyncio.FIRST_COMPLETED)
+            await first_of(task, death)
         except asyncio.CancelledError:
             self._cancel_later(task)
             raise

@@ -10,26 +10,33 @@ from mishards.api.milvus.servicer import MilvusServicer
 from mishards.proxy.calls import ProxyApi
 from mishards.proxy.config import ProxyConfig
 
+_LOCAL_BATCH = 4
 
-async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, inline: bool) -> Edge:
+
+async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, local: bool) -> Edge:
     """A started edge that serves `proxy`.
 
     Args:
-        inline: whether searches may be answered in the thread that receives them: worth it where
-            the readers are in this process.
+        local: whether a reader is in this process. Threads then compute, and more of them than
+            processors only pass the interpreter's lock around; otherwise they mostly wait for
+            readers.
 
     Raises:
         ConfigError: the address, the TLS files or the name of the edge cannot be used.
     """
+    processors = os.cpu_count() or 2
+    carrying = max(1, processors // 2)
     settings = EdgeSettings(
         host=config.host,
         port=config.port,
-        threads=config.edge_threads or max(1, (os.cpu_count() or 2) // 2),
+        threads=config.edge_threads or (carrying if local else 2 * processors),
+        io_threads=carrying,
+        batch=_LOCAL_BATCH if local else 1,
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         max_message_bytes=config.max_message_bytes,
         grace_s=config.drain_s,
     )
-    edge = make_edge(config.edge, MilvusServicer(proxy, inline=inline), settings)
+    edge = make_edge(config.edge, MilvusServicer(proxy, inline=True), settings)
     await edge.start()
     return edge

@@ -29,8 +29,6 @@ from mishards.core.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 _BATCH = 64
-_INLINE_BATCH = 4
-"""Where threads compute answers themselves, a large batch would keep work from the others."""
 _CLOSE_GRACE_S = 0.05
 """Time for the last answers to leave the process before connections close."""
 _LOOK_UP_MS = 200
@@ -68,7 +66,7 @@ class NativeEdge:
                 [(path, False) for path in self._paths],
                 client_key_metadata=DATABASE_METADATA,
                 call_details=True,
-                io_threads=self._settings.threads,
+                io_threads=self._settings.io_threads,
             )
             front.start()
         except (OSError, ValueError, RuntimeError) as error:
@@ -197,7 +195,7 @@ class _Receiver:
         self._edge = edge
         self._front = front
         self._loop = loop
-        self._batch = _INLINE_BATCH if any(edge._inline) else _BATCH
+        self._batch = edge._settings.batch if any(edge._inline) else _BATCH
         # A daemon, so that a program that forgets to close can still end.
         self.thread = threading.Thread(
             target=self._run, name=f"mishards-edge-{number}", daemon=True

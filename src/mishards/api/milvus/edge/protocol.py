@@ -63,7 +63,10 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         port: 0 takes a free one.
-        threads: that receive calls, and that carry bytes, where the edge has such.
+        threads: that receive calls and answer what can be answered at once, where the edge has
+            such.
+        io_threads: that carry bytes, where the edge has such.
+        batch: most calls that one such thread takes at a time.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         max_message_bytes: greatest request; a larger one fails with RESOURCE_EXHAUSTED.
         grace_s: how long closing waits for calls in flight.
@@ -72,6 +75,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     threads: int = 2
+    io_threads: int = 2
+    batch: int = 4
     tls_certificate: str = ""
     tls_key: str = ""
     max_message_bytes: int = 64 * 1024 * 1024
