@@ -61,9 +61,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._instant.now_s
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
-        raise RuntimeError("nothing runs in threads in virtual time; use runtime.blocking")
-
 
 def _make_task(
     loop: asyncio.AbstractEventLoop, work: Any, *, context: contextvars.Context | None = None

@@ -26,7 +26,7 @@ from mishards.server.seams import Seams
 from mishards.storage.layers.fault import FaultyStore
 from mishards.testing.clock import VirtualRuntime
 from mishards.testing.network import SimulatedNetwork
-from mishards.testing.processes import Process
+from mishards.testing.processes import Process, first_of
 from mishards.testing.remote import (
     RemoteMetadata,
     RemoteRegistry,
@@ -82,7 +82,7 @@ class Host:
 
     Attributes:
         running: the node's present life, from its first step on; None while it is down.
-        ready: the node has started and serves.
+        serving: set while the node has started and serves.
         clock_offset_ms: of the machine's wall clock.
     """
 
@@ -90,10 +90,14 @@ class Host:
         self.name = name
         self.roles = roles
         self.running: Running | None = None
-        self.ready = False
+        self.serving = asyncio.Event()
         self.clock_offset_ms = 0
         self.lives = 0
         self.down_until_s = 0.0
+
+    @property
+    def ready(self) -> bool:
+        return self.serving.is_set()
 
     def set_clock(self, offset_ms: int) -> None:
         """Let the machine's wall clock jump."""
@@ -143,8 +147,7 @@ class SimulatedCluster:
     async def until_ready(self, name: str, timeout_s: float = 30.0) -> None:
         """Wait until a host's node serves."""
         async with asyncio.timeout(timeout_s):
-            while not self.hosts[name].ready:
-                await asyncio.sleep(0.01)
+            await self.hosts[name].serving.wait()
 
     @property
     def ddl_timeout_s(self) -> float:
@@ -158,7 +161,7 @@ class SimulatedCluster:
         """End a host's node as `kill -9` would; it is started again after `down_s`."""
         host = self.hosts[name]
         host.down_until_s = asyncio.get_running_loop().time() + down_s
-        host.ready = False
+        host.serving.clear()
         if host.running is not None:
             host.running.process.kill()
 
@@ -169,7 +172,7 @@ class SimulatedCluster:
             if (running := host.running) is not None:
                 running.storage_faults.failing = 0.0
                 for service in (running.storage, running.metadata, running.registry):
-                    service.stalled, service.failing = False, 0.0
+                    service.heal()
 
     def proxy(self, name: str) -> tuple[Process, Proxy]:
         """A proxy to call, and the process to call it in.
@@ -193,19 +196,16 @@ class SimulatedCluster:
             except MishardsError:
                 pass
             else:
-                host.ready = True
-                await asyncio.wait(
-                    [running.node.failed, running.process.death],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                host.serving.set()
+                await first_of(running.node.failed, running.process.death)
                 self.restarts += running.process.alive
-            host.ready = False
+            host.serving.clear()
             await self._end(host)
             left_s = host.down_until_s - asyncio.get_running_loop().time()
             await asyncio.sleep(max(left_s, _RESTART_PAUSE_S))
 
     async def _end(self, host: Host) -> None:
-        running, host.running, host.ready = host.running, None, False
+        running, host.running = host.running, None
         if running is None:
             return
         await running.process.ended()

@@ -25,9 +25,10 @@ class Faults:
             (self.kill_writer, 3),
             (self.kill_proxy, 1),
             (self.cut, 3),
-            (self.lossy_link, 3),
+            (self.lossy_link, 4),
             (self.slow_host, 2),
             (self.storage_stall, 2),
+            (self.slow_storage, 3),
             (self.storage_errors, 3),
             (self.metadata_outage, 2),
             (self.registry_outage, 1),
@@ -78,6 +79,8 @@ class Faults:
 
     async def lossy_link(self) -> None:
         one, other = self._two()
+        if self._random.random() < 0.5:  # answers to writes are the ones that must not be lost
+            one = self._random.choice(self._cluster.with_role("writer")).name
         link = self._cluster.network.link(one, other)
         self._note(f"loss from {one} to {other}")
         link.loss = self._random.uniform(0.02, 0.3)
@@ -99,9 +102,16 @@ class Faults:
     async def storage_stall(self) -> None:
         if (running := self._some_node()) is not None:
             self._note(f"storage stalls for {running.process.name}")
-            running.storage.stalled = True
+            running.storage.stall()
             await self._last()
-            running.storage.stalled = False
+            running.storage.flow()
+
+    async def slow_storage(self) -> None:
+        if (running := self._some_node()) is not None:
+            self._note(f"storage is slow for {running.process.name}")
+            running.storage.latency_s = self._random.uniform(0.02, 0.3)
+            await self._last()
+            running.storage.latency_s = 0.002
 
     async def storage_errors(self) -> None:
         if (running := self._some_node()) is not None:

@@ -25,6 +25,11 @@ def current_process(context: contextvars.Context | None = None) -> Process | Non
     return _current.get() if context is None else context.get(_current)
 
 
+async def first_of(*futures: asyncio.Future[Any]) -> None:
+    """Return once one of them is done; cancelling this leaves them alone."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
 class Process:
     """A place to run tasks in. Made on the loop it runs on."""
 
@@ -73,7 +78,7 @@ class Process:
             raise self.gone()
         task = self.start(work)
         try:
-            await asyncio.wait([task, self._death], return_when=asyncio.FIRST_COMPLETED)
+            await first_of(task, self._death)
         except asyncio.CancelledError:
             task.cancel()
             raise

@@ -27,16 +27,31 @@ class Service:
     """A process's way to one outside service.
 
     Attributes:
-        stalled: calls neither succeed nor fail.
         failing: share of the calls that fail.
+        latency_s: longest time a call takes on either way.
     """
 
     def __init__(self, process: Process, seed: str, error: type[MishardsError]) -> None:
-        self.stalled = False
         self.failing = 0.0
+        self.latency_s = 0.002
         self.random = random.Random(seed)
         self._process = process
         self._error = error
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    def stall(self) -> None:
+        """Let calls neither succeed nor fail from now on."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """End a stall."""
+        self._flows.set()
+
+    def heal(self) -> None:
+        """Work well again."""
+        self.failing, self.latency_s = 0.0, 0.002
+        self.flow()
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
         await self._pass()
@@ -51,9 +66,8 @@ class Service:
         return result
 
     async def _pass(self) -> None:
-        await asyncio.sleep(self.random.uniform(0.0001, 0.002))
-        while self.stalled:
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(self.random.uniform(0.0001, self.latency_s))
+        await self._flows.wait()
         self._process.check()
 
 

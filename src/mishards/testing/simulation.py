@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from mishards.core.errors import MishardsError
 from mishards.core.ids import CollectionId, EntrySeq, LogId
 from mishards.core.schema import Metric
 from mishards.log.store import LogStore
@@ -22,7 +23,8 @@ from mishards.testing.cluster import ClusterLayout, SimulatedCluster
 from mishards.testing.faults import Faults
 from mishards.testing.history import Condition, History
 from mishards.testing.invariants import Checker, Violation
-from mishards.testing.workload import COLLECTION, Client, Clients, Shape
+from mishards.testing.shape import COLLECTION, Shape
+from mishards.testing.workload import Client, Clients
 
 _CLIENTS = 3
 _TIMEOUT_S = 3.0
@@ -150,13 +152,14 @@ class _Run:
         for host in self._cluster.hosts.values():
             if not host.ready:
                 self._violations.append(Violation("healing", f"{host.name} does not serve"))
-                await self._cluster.until_ready(host.name)
         operation = await self._last.insert(must_succeed=True)
         if operation.outcome != "ok":
             return
         await asyncio.sleep(_HEALED_WITHIN_S)
         newest = await self._cluster.metadata.version()
         for host in self._cluster.with_role("proxy"):
+            if not host.ready:
+                continue
             _, proxy = self._cluster.proxy(host.name)
             for status in await proxy.cluster_status():
                 if status.version != newest:
@@ -192,7 +195,11 @@ class _Run:
     async def _check_log(self) -> list[Violation]:
         """What became durable is still there."""
         store = self._cluster.store
-        held = [entry.seq async for entry, _ in LogStore(store, LogId(0)).read_from(EntrySeq(1))]
+        try:
+            entries = LogStore(store, LogId(0)).read_from(EntrySeq(1))
+            held = [entry.seq async for entry, _ in entries]
+        except MishardsError as error:
+            return [Violation("I1", f"the log cannot be read: {error.message}")]
         written = [durable.entry.seq for durable in store.log]
         wrong = [] if held == written else [Violation("I1", "the log is not what was written")]
         return wrong + [Violation("I1", f"{key} was replaced") for key in store.replaced]

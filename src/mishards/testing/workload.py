@@ -1,7 +1,8 @@
 """Clients of a simulated cluster: what they do by chance, each call recorded.
 
-Invariants: a primary key is inserted once at most (only upserts write it again), and no row is
-ever written twice, so that every answer can be traced to the write it shows.
+Invariants: a key that was inserted is written again only by upserts, and only after the insert was
+acknowledged, so no two rows ever have one key; no stamp is used twice, so every answer can be
+traced to the write it shows.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
-from mishards.core.columns import arrow_schema
 from mishards.core.errors import MishardsError
-from mishards.core.ids import FieldId
-from mishards.core.schema import CollectionSchema, DataType, FieldSchema, Metric
 from mishards.metadata.models import DEFAULT_DATABASE, ConsistencyLevel
 from mishards.proxy.calls import DeleteCall, InsertCall, QueryCall, SearchCall
 from mishards.proxy.proxy import Proxy
@@ -43,9 +41,8 @@ from mishards.testing.history import (
     Operation,
     Row,
 )
+from mishards.testing.shape import COLLECTION, DIM, Shape, batch_of
 
-COLLECTION = "simulated"
-DIM = 4
 GROUPS = 6
 _OUTPUT = (KEY_FIELD, GROUP_FIELD, STAMP_FIELD)
 _LEVELS = (
@@ -57,60 +54,8 @@ _LEVELS = (
 )
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What the collection is like."""
-
-    text_keys: bool = False
-    metric: Metric = Metric.L2
-    index: str = "FLAT"
-    replicas: int = 1
-
-    @property
-    def schema(self) -> CollectionSchema:
-        kind = DataType.VARCHAR if self.text_keys else DataType.INT64
-        return CollectionSchema(
-            name=COLLECTION,
-            fields=(
-                FieldSchema(
-                    id=FieldId(100),
-                    name=KEY_FIELD,
-                    type=kind,
-                    primary_key=True,
-                    max_length=32 if self.text_keys else 0,
-                ),
-                FieldSchema(id=FieldId(101), name=GROUP_FIELD, type=DataType.INT64),
-                FieldSchema(id=FieldId(102), name=STAMP_FIELD, type=DataType.INT64),
-                FieldSchema(
-                    id=FieldId(103), name=VECTOR_FIELD, type=DataType.FLOAT_VECTOR, dim=DIM
-                ),
-            ),
-        )
-
-    @property
-    def index_params(self) -> dict[str, str]:
-        """Of an exact search: all cells of an inverted file are looked at."""
-        params = {"index_type": self.index, "metric_type": str(self.metric)}
-        return {**params, "nlist": "2"} if self.index.startswith("IVF") else params
-
-    @property
-    def search_params(self) -> dict[str, Any]:
-        return {"nprobe": 2} if self.index.startswith("IVF") else {}
-
-
-def batch_of(rows: tuple[Row, ...], schema: CollectionSchema) -> pa.RecordBatch:
-    """Rows as the proxy takes them."""
-    whole = arrow_schema(schema)
-    columns = {
-        KEY_FIELD: [row.key for row in rows],
-        GROUP_FIELD: [row.group for row in rows],
-        STAMP_FIELD: [row.stamp for row in rows],
-        VECTOR_FIELD: [list(row.vector) for row in rows],
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=whole)
-
-
 class Clients:
-    """What all clients share: the cluster, the record, the keys in use."""
+    """What all clients share: the cluster, the record, the keys to write again."""
 
     def __init__(self, seed: str, cluster: SimulatedCluster, shape: Shape) -> None:
         self.cluster = cluster
@@ -120,16 +65,15 @@ class Clients:
         self.keys: list[Key] = []
         self._seed = seed
         self._stamps = itertools.count(1)
+        self._numbers = itertools.count(1)
         self._proxies = [host.name for host in cluster.with_role("proxy")]
 
     def client(self, name: str, timeout_s: float) -> Client:
         return Client(self, name, random.Random(f"{self._seed}/{name}"), self._proxies, timeout_s)
 
     def new_key(self) -> Key:
-        number = len(self.keys) + 1
-        key: Key = f"key-{number}" if self.shape.text_keys else number
-        self.keys.append(key)
-        return key
+        number = next(self._numbers)
+        return f"key-{number}" if self.shape.text_keys else number
 
     def new_row(self, key: Key, chance: random.Random) -> Row:
         # Sixty-fourths are exact in float32; no vector is zero, which COSINE could not measure.
@@ -180,13 +124,17 @@ class Client:
     async def insert(self, *, must_succeed: bool = False) -> Operation:
         shared = self._clients
         rows = tuple(
-            shared.new_row(shared.new_key(), self.random)
-            for _ in range(self.random.randint(1, 12))
+            shared.new_row(shared.new_key(), self.random) for _ in range(self.random.randint(1, 12))
         )
         operation = self._begin("insert", must_succeed=must_succeed)
         operation.rows = rows
         call = self._insert_call(rows)
-        return await self._write(operation, lambda proxy: proxy.insert(call))
+        await self._write(operation, lambda proxy: proxy.insert(call))
+        if operation.outcome == "ok":
+            # Others write the keys from now on. Of an insert that failed nobody does: it may
+            # yet take place, and a second row beside an upsert's would be right.
+            shared.keys.extend(row.key for row in rows)
+        return operation
 
     async def upsert(self) -> Operation:
         shared = self._clients
@@ -194,6 +142,7 @@ class Client:
         keys = self.random.sample(old, min(len(old), self.random.randint(1, 6)))
         if self.random.random() < 0.3 or not keys:
             keys.append(shared.new_key())
+            shared.keys.append(keys[-1])
         operation = self._begin("upsert")
         operation.rows = rows = tuple(shared.new_row(key, self.random) for key in keys)
         call = self._insert_call(rows)
@@ -346,7 +295,7 @@ class Client:
         for message in messages:
             operation = self._begin("ddl")
             operation.timeout_s = self._ddl_timeout_s
-            await self._call(operation, lambda proxy, m=message: proxy.ddl(m))
+            await self._call(operation, partial(_execute, message))
             if operation.outcome != "ok":
                 break
         return operation
@@ -411,6 +360,10 @@ class Client:
             return answer
         finally:
             operation.end_s = loop.time()
+
+
+async def _execute(message: Ddl, proxy: Proxy) -> None:
+    await proxy.ddl(message)
 
 
 async def _awaited(work: Callable[[Proxy], Awaitable[Any]], proxy: Proxy) -> Any:
