@@ -10,7 +10,7 @@ from mishards.core.columns import encode_batch
 from mishards.core.errors import FieldNotFound, InvalidParameter
 from mishards.core.ids import SegmentId
 from mishards.metadata.snapshot import CollectionView
-from mishards.reader.gather import Array, Take, from_growing, from_segment, gather
+from mishards.reader.gather import Array, Take, check_size, from_growing, from_segment, gather
 from mishards.reader.growing_view import GrowingView
 from mishards.reader.opened import OpenSegment
 from mishards.rpc.messages import Fetch, Rows
@@ -42,6 +42,7 @@ def fetch_rows(
     Raises:
         StalePlan: a growing row is no longer kept.
         FieldNotFound, InvalidParameter: a column or a row does not exist.
+        ParameterTooLarge: the columns of all rows are too much for an answer.
     """
     for name in message.output:
         if name not in view.schema.by_name:
@@ -50,6 +51,7 @@ def fetch_rows(
     offsets = np.frombuffer(message.offsets, np.int64)
     if not len(units):
         return Rows(columns=b"")
+    check_size(view.schema, message.output, len(units))
     sealed = np.unique(units[units > 0])
     takes: list[Take] = []
     for unit in sealed.tolist():

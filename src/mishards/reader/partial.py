@@ -86,6 +86,54 @@ def merge_units(units: Sequence[UnitHits], nq: int, k: int, *, smaller_is_closer
     )
 
 
+def single_unit(unit: UnitHits, nq: int) -> Merged:
+    """The hits of the only unit, distinct as they are."""
+    if nq == 1:
+        counts = np.array([len(unit.queries)], np.int32)
+    else:
+        counts = np.bincount(unit.queries, minlength=nq).astype(np.int32)
+    sources: Array = np.full(len(unit.queries), unit.source)
+    return Merged(
+        counts,
+        unit.distances,
+        unit.keys,
+        unit.timestamps,
+        unit.units,
+        unit.offsets,
+        unit.places,
+        sources,
+        True,
+    )
+
+
+def no_hits(nq: int) -> Merged:
+    """Of `nq` queries that hit nothing."""
+    none = np.empty(0, np.int64)
+    return Merged(
+        np.zeros(nq, np.int32), none.astype(np.float32), none, none, none, none, none, none, True
+    )
+
+
+def join_merged(parts: Sequence[Merged]) -> Merged:
+    """The hits of groups of queries, one group after the other."""
+
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    texts = any(isinstance(part.keys, list) for part in parts)
+    return Merged(
+        joined("counts"),
+        joined("distances"),
+        [key for part in parts for key in part.keys] if texts else joined("keys"),
+        joined("timestamps"),
+        joined("units"),
+        joined("offsets"),
+        joined("places"),
+        joined("sources"),
+        all(part.complete for part in parts),
+    )
+
+
 def _top_of_distinct(
     units: Sequence[UnitHits], score: Array, keys: Ints, nq: int, k: int
 ) -> Ints | None:

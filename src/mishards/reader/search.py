@@ -24,7 +24,15 @@ from mishards.reader.filters import FilterCache, MaskCache, Selection
 from mishards.reader.gather import gather_columns
 from mishards.reader.growing_reads import GrowingSpan, keys_at
 from mishards.reader.opened import OpenSegment
-from mishards.reader.partial import Array, Merged, UnitHits, flat_hits, merge_units
+from mishards.reader.partial import (
+    Merged,
+    UnitHits,
+    flat_hits,
+    join_merged,
+    merge_units,
+    no_hits,
+    single_unit,
+)
 from mishards.reader.plan import ReadState, rows_of_segment
 from mishards.rpc.messages import Search, SearchPartial
 from mishards.segments.search import search_segment
@@ -33,6 +41,8 @@ _US_PER_NUMBER = 1.5e-4
 """Time to compare one float32 of a row with a query (measured, brute force, one thread)."""
 _US_PER_FILTERED_ROW = 0.02
 _US_PER_UNIT = 10.0
+_HELD_HITS = 2 << 20
+"""Hits (queries × k × units) that are held before they are merged; more queries go in groups."""
 
 
 class Target(NamedTuple):
@@ -111,20 +121,33 @@ class Searcher:
         if state.growing is None and len(state.segments) == 1 and not message.output:
             opened = state.segments[0]
             if opened.unique_keys:
-                found = self._search_segment(opened, state, target, queries, k)
+                fetch = min(k, opened.segment.rows)
+                found = self._search_segment(opened, state, target, queries, fetch)
                 if found is not None:
                     return _answer_of_one(state, opened, *found)
+        group = max(1, _HELD_HITS // (k * (len(state.segments) + 1)))
+        if nq <= group:
+            return _answer(state, message, self._merged(state, target, queries, k))
+        parts = [
+            self._merged(state, target, queries[low : low + group], k)
+            for low in range(0, nq, group)
+        ]
+        return _answer(state, message, join_merged(parts))
+
+    def _merged(self, state: ReadState, target: Target, queries: Floats, k: int) -> Merged:
+        """The best `k` hits of each query over all units."""
+        nq = len(queries)
         limit = _most_rows(state)
-        fetch = k
+        fetch = min(k, max(limit, 1))
         while True:
             units = self._search_units(state, target, queries, fetch)
             if not units:
-                return _answer(state, message, _nothing(nq))
+                return no_hits(nq)
             if len(units) == 1 and _is_distinct(state, units[0]):
-                return _answer(state, message, _single(units[0], nq))
+                return single_unit(units[0], nq)
             merged = merge_units(units, nq, k, smaller_is_closer=target.metric.smaller_is_closer)
             if merged.complete or fetch >= limit:
-                return _answer(state, message, merged)
+                return merged
             fetch = min(2 * fetch, limit)
 
     def _search_units(
@@ -247,33 +270,6 @@ def _growing_hits(source: int, span: GrowingSpan, distances: Floats, places: Off
     stamps = view.timestamps[rows]
     return UnitHits(
         queries, near, keys_at(view, rows), stamps, -stamps, view.offsets[rows], rows, source, full
-    )
-
-
-def _single(unit: UnitHits, nq: int) -> Merged:
-    """The hits of the only unit, distinct as they are."""
-    if nq == 1:
-        counts = np.array([len(unit.queries)], np.int32)
-    else:
-        counts = np.bincount(unit.queries, minlength=nq).astype(np.int32)
-    sources: Array = np.full(len(unit.queries), unit.source)
-    return Merged(
-        counts,
-        unit.distances,
-        unit.keys,
-        unit.timestamps,
-        unit.units,
-        unit.offsets,
-        unit.places,
-        sources,
-        True,
-    )
-
-
-def _nothing(nq: int) -> Merged:
-    none = np.empty(0, np.int64)
-    return Merged(
-        np.zeros(nq, np.int32), none.astype(np.float32), none, none, none, none, none, none, True
     )
 
 

@@ -7,13 +7,20 @@ import pyarrow as pa
 import pytest
 
 from mishards.core.columns import decode_batch
-from mishards.core.errors import DeadlineExceeded, FieldNotFound, FilterError, StalePlan
+from mishards.core.errors import (
+    DeadlineExceeded,
+    FieldNotFound,
+    FilterError,
+    ParameterTooLarge,
+    StalePlan,
+)
 from mishards.core.ids import IndexId
 from mishards.core.schema import Metric
 from mishards.testing.reader_bench import (
     OTHER_PARTITION,
     PARTITION,
     Bench,
+    hits,
     keys_of,
     make_rows,
     make_schema,
@@ -259,7 +266,9 @@ def _keys(keys: list[int]) -> bytes:
     return encode_batch(pa.RecordBatch.from_arrays([pa.array(keys, pa.int64())], names=["id"]))
 
 
-def test_many_queries_are_answered_query_by_query(run):
+@pytest.mark.parametrize("held_hits", [1, 7 * 3 * 16, 1 << 20])
+def test_many_queries_are_answered_query_by_query(run, monkeypatch, held_hits):
+    monkeypatch.setattr("mishards.reader.search._HELD_HITS", held_hits)
     vectors = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
     queries = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
 
@@ -270,7 +279,25 @@ def test_many_queries_are_answered_query_by_query(run):
         bench.write(make_rows(bench.schema, range(30, 60), vectors[30:]))
         distances = ((queries[:, None] - vectors[None]) ** 2).sum(-1)
         expected = np.argsort(distances, axis=1)[:, :7].tolist()
-        assert keys_of(await bench.search(queries, 7)) == expected
+        answer = await bench.call(bench.search_message(queries, 7, output=("size",)))
+        assert keys_of(hits(answer)) == expected
+        sizes = decode_batch(answer.columns).column("size").to_pylist()
+        assert len(sizes) == sum(len(keys) for keys in expected)
+
+    run(test)
+
+
+def test_columns_beyond_what_an_answer_holds_are_refused(run, monkeypatch):
+    monkeypatch.setattr("mishards.reader.gather.MAX_ANSWER_BYTES", 40)
+
+    async def test(bench: Bench) -> None:
+        bench.write(make_rows(bench.schema, [1, 2, 3], line(3, 1, 2)))
+        assert len(await bench.search(ORIGIN, 2, output=("vector",))) == 1
+        said = "3 rows with the fields vector are at least 48 bytes; at most 40 are allowed"
+        with pytest.raises(ParameterTooLarge, match=said):
+            await bench.search(ORIGIN, 3, output=("vector",))
+        with pytest.raises(ParameterTooLarge, match="3 rows with the fields id, vector"):
+            await bench.query(output=("vector",))
 
     run(test)
 
