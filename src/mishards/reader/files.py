@@ -69,6 +69,12 @@ class SegmentFiles:
         if self._store.local_path(meta.folder) is None:
             await self._runtime.blocking(_remove, self._cache / meta.folder)
 
+    async def forget_index(self, meta: SegmentMeta, index: SegmentIndex) -> None:
+        """Remove what is cached of an index, so that it is fetched again."""
+        if self._store.local_path(meta.folder) is None:
+            path = self._cache / segment_key(meta.collection_id, meta.id, index.name)
+            await self._runtime.blocking(_unlink, path)
+
     async def _file(self, key: str) -> Path:
         if (local := self._store.local_path(key)) is not None:
             return local
@@ -97,6 +103,10 @@ def _write(path: Path, data: bytes) -> None:
 def _move(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:

@@ -87,7 +87,9 @@ class Reader:
         self._log_id = log_id
         filters, masks = FilterCache(), MaskCache(config.mask_cache_bytes)
         cache_dir = Path(config.cache_dir) if config.cache_dir else scratch / "reader"
-        self._opener = SegmentOpener(runtime, SegmentFiles(runtime, store, cache_dir))
+        self._opener = SegmentOpener(
+            runtime, SegmentFiles(runtime, store, cache_dir), verify=config.verify == "open"
+        )
         self._holdings = Holdings(runtime, config, self._opener, LogStore(store, log_id), serves)
         self._progress = Progress(runtime)
         self._states = ReadStates(self._holdings, self._opener, self._progress, CatchUp(catch_up))

@@ -22,6 +22,8 @@ from mishards.reader.deletes import DeletedKeys, LoggedDelete
 from mishards.reader.files import SegmentFiles
 from mishards.reader.opened import AttachedIndex, OpenSegment
 from mishards.segments.deletes import DeleteMask, read_deletes
+from mishards.segments.layout import COLUMNS
+from mishards.segments.manifest import FileInfo, read_manifest, verify_file
 from mishards.segments.read import open_segment
 
 _log = logging.getLogger(__name__)
@@ -30,9 +32,11 @@ _log = logging.getLogger(__name__)
 class SegmentOpener:
     """Opens and closes segments of all collections. From the loop's thread."""
 
-    def __init__(self, runtime: Runtime, files: SegmentFiles) -> None:
+    def __init__(self, runtime: Runtime, files: SegmentFiles, *, verify: bool = True) -> None:
+        """`verify`: compare the checksums of files that native code trusts to be whole."""
         self._runtime = runtime
         self._files = files
+        self._verify = verify
         self._opening: dict[SegmentId, asyncio.Task[OpenSegment]] = {}
 
     async def open(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
@@ -65,6 +69,8 @@ class SegmentOpener:
         logged = tuple(state.deletes.logged)
         folder = await self._files.folder(meta)
         try:
+            if self._verify:
+                await self._runtime.blocking(_verify_columns, folder)
             opened = await self._runtime.blocking(_open_with, folder, meta, schema, known, logged)
         except CorruptObject:
             await self._files.forget(meta)
@@ -134,7 +140,11 @@ class SegmentOpener:
     ) -> AttachedIndex | None:
         try:
             path = await self._files.index(meta, built)
-            return await self._runtime.blocking(_open_index, path, built, index)
+            try:
+                return await self._runtime.blocking(_open_index, path, built, index, self._verify)
+            except CorruptObject:
+                await self._files.forget_index(meta, built)
+                raise
         except MishardsError as error:
             _log.warning(
                 "segment %d is searched without its index on %r: %s", meta.id, built.field, error
@@ -194,9 +204,19 @@ def _last(logged: tuple[LoggedDelete, ...]) -> Timestamp:
     return logged[-1].timestamp if logged else Timestamp(0)
 
 
-def _open_index(path: Path, built: SegmentIndex, index: IndexMeta) -> AttachedIndex:
+def _verify_columns(folder: Path) -> None:
+    """Refuse damaged columns: offsets of texts and lists that lead nowhere crash the process."""
+    manifest = read_manifest(folder)
+    if COLUMNS in manifest.files:
+        verify_file(folder / COLUMNS, manifest.files[COLUMNS])
+
+
+def _open_index(path: Path, built: SegmentIndex, index: IndexMeta, verify: bool) -> AttachedIndex:
     if (size := _size(path)) != built.size_bytes:
         raise CorruptObject(f"index file {path} has {size} bytes instead of {built.size_bytes}")
+    if verify:
+        # Faiss follows the numbers in a file blindly: a damaged one can end the process.
+        verify_file(path, FileInfo(size_bytes=built.size_bytes, checksum=built.checksum))
     opened = family(index.family).open(path, index.metric)
     return AttachedIndex(index.id, index.family, opened)
 

@@ -107,13 +107,26 @@ def verify_segment(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
     for name, info in manifest.files.items():
-        checksum = file_info(folder / name).checksum
-        if checksum != info.checksum:
-            raise CorruptObject(
-                f"segment file {folder / name} has checksum {checksum:08x}; "
-                f"its manifest says {info.checksum:08x}"
-            )
+        verify_file(folder / name, info)
     return manifest
+
+
+def verify_file(path: Path, expected: FileInfo) -> None:
+    """Read a file and compare it with what was noted when it was written.
+
+    Raises:
+        SegmentNotFound: it is missing; names it.
+        CorruptObject: it differs; names it.
+    """
+    try:
+        found = file_info(path)
+    except FileNotFoundError:
+        raise SegmentNotFound(f"segment file {path} is missing") from None
+    if found != expected:
+        raise CorruptObject(
+            f"segment file {path} has {found.size_bytes} bytes with checksum "
+            f"{found.checksum:08x}; {expected.size_bytes} with {expected.checksum:08x} are expected"
+        )
 
 
 def file_info(path: Path) -> FileInfo:

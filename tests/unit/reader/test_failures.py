@@ -7,6 +7,7 @@ import pytest
 
 from mishards.core.columns import decode_batch
 from mishards.core.ids import IndexId
+from mishards.reader.config import ReaderConfig
 from mishards.segments.layout import COLUMNS, MANIFEST
 from mishards.storage.local import LocalStore
 from mishards.testing.reader_bench import Bench, hits, keys_of, make_rows
@@ -17,6 +18,11 @@ ORIGIN = [[0.0, 0.0, 0.0, 0.0]]
 def line(*places: float) -> list[list[float]]:
     """Vectors at these distances from the origin."""
     return [[float(place), 0.0, 0.0, 0.0] for place in places]
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    """With one bit changed."""
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 @pytest.mark.parametrize("name", [COLUMNS, MANIFEST, "101.vectors"])
@@ -48,7 +54,7 @@ def test_a_broken_segment_fails_alone(run, tmp_path, name, local, damage):
     run(test, store=store)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "flipped"])
 def test_a_broken_index_costs_speed_not_the_answer(run, caplog, damage):
     vectors = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)
 
@@ -59,15 +65,45 @@ def test_a_broken_index_costs_speed_not_the_answer(run, caplog, damage):
         key = f"{segment.folder}/{indexed.indexes[0].name}"
         whole = await bench.store.get(key)
         await bench.store.delete(key)
-        if damage != "missing":
+        if damage == "cut short":
             await bench.store.put(key, whole[:100])
+        elif damage == "flipped":
+            await bench.store.put(key, flipped(whole, 40))
         bench.commit(bench.meta(), indexed)
         found = await bench.search(vectors[:1], 1)
         assert keys_of(found) == [[0]]
         assert bench.reader.status().segments == {segment.id: "raw"}
         assert "searched without its index on 'vector'" in caplog.text
+        # What was copied of it is not kept: the whole file serves when it is there again.
+        await bench.store.delete(key)
+        await bench.store.put(key, whole)
+        bench.commit(bench.meta(), indexed)
+        await bench.until(lambda: bench.reader.status().segments == {segment.id: "HNSW"})
 
     run(test)
+
+
+@pytest.mark.parametrize("verify", ["open", "never"])
+def test_a_flipped_bit_in_columns_is_found_unless_storage_is_trusted(run, tmp_path, verify):
+    async def test(bench: Bench) -> None:
+        segment = await bench.segment(make_rows(bench.schema, [1], line(1), ["blue"]), [50])
+        key = f"{segment.folder}/{COLUMNS}"
+        whole = await bench.store.get(key)
+        await bench.store.delete(key)
+        await bench.store.put(key, flipped(whole, whole.index(b"blue")))
+        bench.commit(segment)
+        answer = await bench.query(output=("color",))
+        if verify == "never":
+            assert decode_batch(answer.columns).column("color").to_pylist() == ["clue"]
+        else:
+            assert [failure.error for failure in answer.failures] == ["CorruptObject"]
+            assert COLUMNS in answer.failures[0].message
+
+    run(
+        test,
+        config=ReaderConfig(verify=verify),
+        store=lambda runtime: LocalStore(tmp_path / "store", runtime),
+    )
 
 
 def test_a_missing_delete_file_fails_the_segments_it_concerns(run):
