@@ -70,6 +70,8 @@ class IndexMeta(_Record, frozen=True, kw_only=True):
         requested: the index type the user named; `AUTOINDEX` when none.
         family: the family that is built for it (`HNSW`, `IVF_FLAT`, …).
         params: checked build parameters, metric not included.
+        given: parameters in the form that the client chose, type and metric not included; given
+            back by describe, because clients read what they wrote where they wrote it.
     """
 
     id: IndexId
@@ -80,6 +82,7 @@ class IndexMeta(_Record, frozen=True, kw_only=True):
     family: str
     metric: Metric
     params: tuple[tuple[str, str], ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
     created: Timestamp = Timestamp(0)
 
 

@@ -177,13 +177,14 @@ class DropAlias(_Message, frozen=True, kw_only=True, tag="drop_alias"):
 
 
 class CreateIndex(_Message, frozen=True, kw_only=True, tag="create_index"):
-    """`params` as the client sent them, `index_type` and `metric_type` among them."""
+    """`params` in one level, `index_type` and `metric_type` among them; `given` as `IndexMeta`'s."""
 
     database: str
     collection: str
     field: str
     name: str = ""
     params: dict[str, str] = {}
+    given: tuple[tuple[str, str], ...] = ()
 
 
 class DropIndex(_Message, frozen=True, kw_only=True, tag="drop_index"):

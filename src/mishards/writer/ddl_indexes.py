@@ -55,6 +55,7 @@ def create_index(snapshot: MetadataSnapshot, message: CreateIndex, fresh: Fresh)
         family=wanted.family,
         metric=wanted.metric,
         params=wanted.params,
+        given=message.given,
         created=now,
     )
     return Edit((changed(meta, indexes=(*meta.indexes, index), updated=now),))

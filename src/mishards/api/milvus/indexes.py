@@ -9,9 +9,9 @@ import msgspec
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from mishards.api.milvus.handler import Handler
-from mishards.api.milvus.pairs import SUCCESS, put_pairs
+from mishards.api.milvus.pairs import SUCCESS, pairs_of, put_pairs
 from mishards.core.errors import IndexNotFound, InvalidParameter
-from mishards.index.registry import AUTOINDEX, family
+from mishards.index.registry import family
 from mishards.metadata.models import IndexMeta
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.proxy.calls import ProxyApi
@@ -19,6 +19,8 @@ from mishards.rpc.messages import CreateIndex, DropIndex
 
 _MEMORY_MAPPING = "mmap.enabled"
 """Accepted and without effect: every index is memory-mapped."""
+_OWN = ("index_type", "metric_type")
+"""Parameters that every description has, whatever the client named."""
 
 
 class _Progress(msgspec.Struct, frozen=True):
@@ -81,6 +83,7 @@ async def create_index(proxy: ProxyApi, request: Any) -> Any:
         field=request.field_name,
         name=request.index_name,
         params=_build_params(request.extra_params),
+        given=tuple(pair for pair in pairs_of(request.extra_params) if pair[0] not in _OWN),
     )
     await proxy.ddl(message)
     return SUCCESS
@@ -127,10 +130,9 @@ def _put_description(
         pending_index_rows=progress.total - progress.indexed,
         state=progress.state,
     )
-    params = {"index_type": index.requested, "metric_type": index.metric.value}
     # What was chosen for the user may be chosen otherwise tomorrow: as in Milvus, it is not shown.
-    chosen = index.params if index.requested != AUTOINDEX else ()
-    put_pairs(description.params, (*chosen, *params.items()))
+    own = zip(_OWN, (index.requested, index.metric.value), strict=True)
+    put_pairs(description.params, (*index.given, *own))
 
 
 async def describe_index(proxy: ProxyApi, request: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -92,10 +93,21 @@ def test_index_parameters_are_taken_from_every_level(call: Any, proxy: Any, book
         "M": "8",
         "efConstruction": "40",
     }
+
+
+@pytest.mark.parametrize(
+    "form", [{"params": {"M": 8, "efConstruction": 40}}, {"M": "8", "efConstruction": "40"}, {}]
+)
+def test_an_index_is_described_in_the_form_that_the_client_chose(
+    call: Any, books: Any, form: dict[str, Any]
+) -> None:
+    create_index(call, index_type="HNSW", metric_type="L2", **form)
     (index,) = describe_index(call).index_descriptions
     assert (index.index_name, index.field_name) == ("v", "v")
     found = {pair.key: pair.value for pair in index.params}
-    assert found == {"index_type": "HNSW", "metric_type": "L2", "M": "8", "efConstruction": "40"}
+    if "params" in found:
+        found["params"] = json.loads(found["params"])
+    assert found == {"index_type": "HNSW", "metric_type": "L2", **form}
 
 
 def test_an_automatic_index_shows_no_parameters_of_its_own(call: Any, books: Any) -> None:
