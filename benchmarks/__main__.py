@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import markdown
+
 SUITES = ("search", "hop", "engine", "memory")
 _RESULTS = Path(__file__).parent / "results"
 
@@ -31,23 +33,6 @@ def main() -> None:
     table = markdown(rows)
     (_RESULTS / "latest.md").write_text(table)
     print(table)
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table: one line per figure."""
-    lines = ["| what | ours | beside | theirs | ratio | to reach | reached | note |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        lines.append(
-            f"| {row['what']} | {_number(row['ours'])} | {row['beside']} | "
-            f"{_number(row['theirs'])} | {row['ratio']:.2f} | {row['goal']} | "
-            f"{'yes' if row.get('reached') else 'no'} | {row.get('note', '')} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 if __name__ == "__main__":

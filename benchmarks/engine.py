@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.datasets import Dataset, K, clustered
+from benchmarks.table import row
 from mishards.core.columns import arrow_schema
 from mishards.core.ids import CollectionId, FieldId, PartitionId, SegmentId
 from mishards.core.schema import CollectionSchema, DataType, FieldSchema, Metric
@@ -34,7 +35,7 @@ BUILD = {"M": "16", "efConstruction": "100"}
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """Rows of the table: what, beside, ours, theirs, ratio, goal, unit."""
+    """Rows of the table."""
     data = clustered(10_000, queries=200) if quick else clustered()
     with tempfile.TemporaryDirectory(prefix="mishards-bench-") as name:
         return _Engine(data, Path(name)).rows(rounds=5 if quick else 15)
@@ -87,13 +88,13 @@ class _Engine:
 
         faiss.omp_set_num_threads(1)
         mine, other = _turns(ours, theirs, rounds)
-        return _row(
+        return row(
             f"engine, {segment.rows:,} x 128, HNSW ef={EF}, nq=1, one thread",
             "faiss.Index.search",
             len(queries) / mine,
             len(queries) / other,
-            ">= 0.7 x",
-            "queries/s",
+            at_least=0.7,
+            note="queries per second",
         )
 
     def _batch(
@@ -112,13 +113,13 @@ class _Engine:
             direct.search(queries, K, params=settings)
 
         mine, other = _turns(ours, theirs, rounds)
-        return _row(
+        return row(
             f"engine, the same, nq={len(queries)}, all threads",
             "faiss.Index.search",
             len(queries) / mine,
             len(queries) / other,
-            ">= 0.7 x",
-            "queries/s",
+            at_least=0.7,
+            note="queries per second",
         )
 
     def _opening(self, rounds: int) -> dict[str, Any]:
@@ -129,13 +130,14 @@ class _Engine:
             faiss.read_index(str(self._index_path))
 
         mine, other = _turns(ours, theirs, rounds)
-        return _row(
+        return row(
             f"open a sealed, indexed segment of {len(self._data.vectors):,} x 128",
             "faiss.read_index",
             mine * 1e3,
             other * 1e3,
-            "<= 20 ms",
-            "ms",
+            ratio=other / mine,
+            at_most=20.0,
+            note="ms",
         )
 
 
@@ -178,17 +180,3 @@ def _turns(
             work()
             times.append(time.perf_counter() - start)
     return statistics.median(took[0][1:]), statistics.median(took[1][1:])
-
-
-def _row(
-    what: str, beside: str, ours: float, theirs: float, goal: str, unit: str
-) -> dict[str, Any]:
-    return {
-        "what": what,
-        "beside": beside,
-        "ours": ours,
-        "theirs": theirs,
-        "ratio": ours / theirs,
-        "goal": goal,
-        "unit": unit,
-    }

@@ -18,6 +18,7 @@ from typing import Any
 import grpc.aio
 import uvloop
 
+from benchmarks.table import row
 from mishards.core.ids import CollectionId, MetadataVersion, SegmentId, Timestamp
 from mishards.core.runtime import SystemRuntime
 from mishards.rpc.frames import REPLY, REQUEST, frame_of, request_frame
@@ -147,17 +148,15 @@ async def _measure(addresses: list[str], quick: bool) -> list[dict[str, Any]]:
 
 
 def _row(what: str, ours: float, theirs: float, unit: str, *, goal: bool = False) -> dict[str, Any]:
-    ratio = theirs / ours if unit == "µs" else ours / theirs
-    return {
-        "what": f"internal hop, {what} ({unit})",
-        "beside": "unary grpc.aio",
-        "ours": ours,
-        "theirs": theirs,
-        "ratio": ratio,
-        "goal": f"≤ {GOAL_US} µs, ≥ {GOAL_RATIO}×" if goal else "–",
-        "unit": unit,
-        "reached": not goal or (ours <= GOAL_US and ratio >= GOAL_RATIO),
-    }
+    return row(
+        f"internal hop, {what} ({unit})",
+        "unary grpc.aio",
+        ours,
+        theirs,
+        ratio=theirs / ours if unit == "µs" else ours / theirs,
+        at_least=GOAL_RATIO if goal else None,
+        at_most=GOAL_US if goal else None,
+    )
 
 
 def run(quick: bool) -> list[dict[str, Any]]:

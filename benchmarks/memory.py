@@ -10,6 +10,7 @@ from benchmarks import servers
 from benchmarks.datasets import clustered
 from benchmarks.load import fill, measure_rate
 from benchmarks.search import HNSW
+from benchmarks.table import row
 
 _FIXED_MB = 150.0
 
@@ -34,7 +35,7 @@ def _idle(folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "mishards", "up", "--data", str(folder), "--port", str(port)]
     with servers.process(command) as child:
         servers.wait_until_ready(f"http://127.0.0.1:{port}")
-        return _row("idle instance, private MB", private_mb(child.pid), _FIXED_MB)
+        return _limited("idle instance", private_mb(child.pid), _FIXED_MB)
 
 
 def _loaded_reader(rows: int) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _loaded_reader(rows: int) -> dict[str, Any]:
             pid = _reader_pid(folder)
             measured = private_mb(pid)
     raw = data.vectors.nbytes / 1e6
-    return _row(f"reader with {rows:,} × 128, private MB", measured, 1.3 * raw + _FIXED_MB)
+    return _limited(f"reader with {rows:,} × 128", measured, 1.3 * raw + _FIXED_MB)
 
 
 def _reader_pid(folder: Path) -> int:
@@ -57,14 +58,5 @@ def _reader_pid(folder: Path) -> int:
     return next(int(node["pid"]) for node in nodes if node["roles"] == ["reader"])
 
 
-def _row(what: str, ours: float, limit: float) -> dict[str, Any]:
-    return {
-        "what": what,
-        "beside": "limit",
-        "ours": ours,
-        "theirs": limit,
-        "ratio": ours / limit,
-        "goal": f"≤ {limit:.0f}",
-        "reached": ours <= limit,
-        "note": "",
-    }
+def _limited(what: str, measured: float, limit: float) -> dict[str, Any]:
+    return row(f"{what}, private memory, MB", "limit", measured, limit, at_most=limit)

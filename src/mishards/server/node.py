@@ -37,6 +37,7 @@ from mishards.writer.writer import Writer
 
 ROLES = ("writer", "reader", "proxy")
 LOG_ID = LogId(0)
+_METADATA_POLL_S = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -85,10 +86,22 @@ class Node:
         await self._start_presence()
         if "writer" in self.roles:
             await self._start_writer()
-        changes = await self._seams.metadata.changes(MetadataVersion(0))
+        changes = await self._first_metadata()
         sinks = [*self._start_reader(changes), *self._start_proxy(changes)]
         if sinks:
             await self._start_follower(sinks, changes)
+
+    async def _first_metadata(self) -> Changes:
+        """All metadata; a proxy waits until the first writer of the data set has made some."""
+        waiting = False
+        while True:
+            changes = await self._seams.metadata.changes(MetadataVersion(0))
+            if changes.version or "proxy" not in self.roles:
+                return changes
+            if not waiting:
+                _log.info("%s waits for a writer to begin the data set", self.id)
+                waiting = True
+            await self._seams.runtime.sleep(_METADATA_POLL_S)
 
     async def announce(self, edge: str = "") -> None:
         """Become visible to the cluster as a node that serves."""

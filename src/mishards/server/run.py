@@ -46,13 +46,29 @@ async def _serve(
     config: Config, roles: Sequence[str], started: Callable[[RunningNode], None]
 ) -> None:
     stop = asyncio.Event()
+    begun = False
+    task = asyncio.current_task()
+    assert task is not None
+
+    def end() -> None:
+        stop.set()
+        if not begun:
+            task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running_node(config, roles) as running:
-        started(running)
-        failed = running.node.failed
-        failed.add_done_callback(lambda _: stop.set())
-        await stop.wait()
-        if failed.done():
-            raise InternalError("the node can no longer follow the log; see the log for the cause")
+        loop.add_signal_handler(number, end)
+    try:
+        async with running_node(config, roles) as running:
+            begun = True
+            started(running)
+            failed = running.node.failed
+            failed.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            if failed.done():
+                raise InternalError(
+                    "the node can no longer follow the log; see the log for the cause"
+                )
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
