@@ -20,7 +20,7 @@ def test_clients_outlive_a_proxy(cluster: LocalCluster) -> None:
         starting = threading.Thread(target=lambda: again.append(cluster.start("proxy")))
         starting.start()
         # While nobody listens the client library gives up at once; then it connects by itself.
-        wait_for(lambda: _found(client), "the client goes on")
+        wait_for(lambda: _found(client), "the client goes on", 60)
         insert(client, "rows", range(20, 30))
         starting.join()
         assert contents(client, "rows") == dict.fromkeys(range(30), 0)
@@ -29,7 +29,8 @@ def test_clients_outlive_a_proxy(cluster: LocalCluster) -> None:
 def _found(client: MilvusClient) -> bool:
     try:
         return nearest(client, "rows", vector_of(7), limit=1) == [7]
-    except MilvusException:
+    except MilvusException as error:
+        print("while the proxy was away:", error)
         return False
 
 
