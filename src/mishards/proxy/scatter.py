@@ -275,8 +275,9 @@ class Scatter(Generic[P]):
 
     async def _is_alive(self, node: NodeId) -> bool:
         """Whether the reader answers the least of all questions."""
+        left_s = self._deadline_s - self._runtime.monotonic_s()
         try:
-            await self._ask(node, NodeStatus(), self._config.stall_s)
+            await self._ask(node, NodeStatus(), min(self._config.stall_s, max(left_s, 0.0)))
         except MishardsError:
             return False
         return True
