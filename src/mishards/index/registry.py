@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from mishards.core.errors import IndexNotSupported, PluginError
+from mishards.core.errors import InvalidParameter, PluginError
 from mishards.core.plugins import load
 from mishards.index.protocol import IndexFamily
 
@@ -27,15 +27,15 @@ def family(name: str) -> IndexFamily:
     """The family called `name`; AUTOINDEX (or no name) gives HNSW.
 
     Raises:
-        IndexNotSupported: lists the names that exist.
+        InvalidParameter: lists the names that exist.
     """
     wanted = AUTOINDEX_FAMILY if name in (AUTOINDEX, "") else name
     if ":" in wanted:
         # A module named by a client is never imported.
-        raise IndexNotSupported(f"invalid index type {name!r}")
+        raise InvalidParameter(f"invalid index type {name!r}")
     try:
         found: IndexFamily = load("index", wanted, BUILTIN)()
     except PluginError as error:
         known = ", ".join(sorted({AUTOINDEX, *BUILTIN}))
-        raise IndexNotSupported(f"invalid index type {name!r}; known are: {known}") from error
+        raise InvalidParameter(f"invalid index type {name!r}; known are: {known}") from error
     return found

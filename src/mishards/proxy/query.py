@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mishards.core import limits
 from mishards.core.columns import arrow_schema
-from mishards.core.errors import InvalidParameter, MissingParameter, StalePlan
+from mishards.core.errors import InvalidParameter, StalePlan
 from mishards.core.ids import Timestamp
 from mishards.expr import Filter
 from mishards.metadata.models import ConsistencyLevel
@@ -121,7 +121,9 @@ def _check(call: QueryCall, selection: Filter | None) -> None:
     if COUNT in call.output:
         raise InvalidParameter(f"{COUNT} stands alone: output fields are {list(call.output)}")
     if selection is None and not call.limit:
-        raise MissingParameter("a query needs a filter or a limit")
+        raise InvalidParameter(
+            "empty expression should be used with limit: a query needs a filter or a limit"
+        )
     if call.offset < 0 or call.limit < 0 or call.offset + call.limit > limits.MAX_QUERY_WINDOW:
         raise InvalidParameter(
             f"offset {call.offset} and limit {call.limit}: together they may be from 0 to "

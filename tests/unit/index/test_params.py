@@ -2,7 +2,7 @@
 
 import pytest
 
-from mishards.core.errors import IndexNotSupported, InvalidParameter
+from mishards.core.errors import InvalidParameter
 from mishards.index.registry import family
 
 
@@ -78,5 +78,5 @@ def test_autoindex_is_hnsw():
 
 @pytest.mark.parametrize("name", ["HNWS", "hnsw", "os:getcwd", "IVF_RABITQ"])
 def test_an_unknown_family_lists_the_known(name):
-    with pytest.raises(IndexNotSupported, match=name):
+    with pytest.raises(InvalidParameter, match=name):
         family(name)

@@ -249,7 +249,7 @@ REFUSED: list[tuple[str, list[Any], Any, type[Exception], str]] = [
         "index type",
         [collection()],
         index({"index_type": "ANNOY"}),
-        errors.IndexNotSupported,
+        errors.InvalidParameter,
         "ANNOY",
     ),
     (

@@ -65,10 +65,10 @@ def _build_params(extra: Any) -> dict[str, str]:
             continue
         try:
             inner = json.loads(pair.value or "{}")
-        except ValueError as error:
-            raise InvalidParameter(f"index params are no JSON: {pair.value!r}") from error
+        except (ValueError, RecursionError) as error:
+            raise InvalidParameter(f"index params are no JSON: {pair.value[:80]!r}") from error
         if not isinstance(inner, dict):
-            raise InvalidParameter(f"index params must be a JSON object, not {pair.value!r}")
+            raise InvalidParameter(f"index params must be a JSON object, not {pair.value[:80]!r}")
         for key, value in inner.items():
             found[key] = value if isinstance(value, str) else json.dumps(value)
     found.pop(_MEMORY_MAPPING, None)
