@@ -206,7 +206,7 @@ def create(client: MilvusClient, new_name: Callable[[], str]) -> Callable[..., s
 
 KEY = {"datatype": DataType.INT64, "is_primary": True}
 VECTOR = {"datatype": DataType.FLOAT_VECTOR, "dim": 2}
-TEXTS = "zero one two three four five six seven eight nine".split()
+TEXTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 @pytest.fixture(scope="session")

@@ -61,9 +61,7 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.on_cluster
 @pytest.mark.parametrize("sealed", [False, True], ids=["growing", "sealed"])
-def test_values_come_back(
-    client: MilvusClient, create: Callable[..., str], sealed: bool
-) -> None:
+def test_values_come_back(client: MilvusClient, create: Callable[..., str], sealed: bool) -> None:
     name = create(fields())
     rows = [{"id": n, **values(n), "vector": [float(n), 0.5]} for n in range(2)]
     client.insert(name, rows)
@@ -134,9 +132,7 @@ def test_several_vector_fields(client: MilvusClient, create: Callable[..., str])
         {"id": KEY, "vector": VECTOR, "other": {"datatype": DataType.FLOAT_VECTOR, "dim": 3}},
         indexes={"other": {"index_type": "HNSW", "metric_type": "COSINE"}},
     )
-    rows = [
-        {"id": n, "vector": [float(n), 0.0], "other": np.eye(3)[n].tolist()} for n in range(3)
-    ]
+    rows = [{"id": n, "vector": [float(n), 0.0], "other": np.eye(3)[n].tolist()} for n in range(3)]
     client.insert(name, rows)
     near = client.search(name, [[2.0, 0.0]], anns_field="vector", limit=3)[0]
     assert [hit["id"] for hit in near] == [2, 1, 0]

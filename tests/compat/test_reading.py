@@ -41,9 +41,7 @@ def test_query_returns_rows(client: MilvusClient, words: str) -> None:
         (["$meta"], {"id", "even"}),
     ],
 )
-def test_output_fields(
-    client: MilvusClient, words: str, fields: list[str], keys: set[str]
-) -> None:
+def test_output_fields(client: MilvusClient, words: str, fields: list[str], keys: set[str]) -> None:
     (row,) = client.query(words, "id == 4", output_fields=fields)
     assert set(row) == keys
     hit = client.search(words, [[4.0, 0.0]], limit=1, output_fields=fields)[0][0]

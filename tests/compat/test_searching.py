@@ -77,7 +77,9 @@ def test_distances_of_each_metric(client: MilvusClient, create: Create, metric: 
     for number, hits in enumerate(found):
         assert ids(hits) == order[number].tolist()
         expected = scores[number][order[number]]
-        np.testing.assert_allclose([hit["distance"] for hit in hits], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            [hit["distance"] for hit in hits], expected, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_the_metric_may_be_named_and_must_be_the_index_s(client: MilvusClient, words: str) -> None:
@@ -123,7 +125,7 @@ def test_searches_that_are_refused(
 def test_several_vector_fields_must_be_chosen_from(client: MilvusClient, create: Create) -> None:
     vector = {"datatype": DataType.FLOAT_VECTOR, "dim": 2}
     name = create({"id": KEY, "a": vector, "b": vector})
-    with pytest.raises(MilvusException, match="anns_field|several|multiple"):
+    with pytest.raises(MilvusException, match="anns_field"):
         client.search(name, [[0.0, 0.0]])
 
 
@@ -140,5 +142,5 @@ def test_numbers_of_queries_that_are_refused(client: MilvusClient, words: str, n
 
 
 def test_search_by_ids_is_refused_by_name(client: MilvusClient, words: str) -> None:
-    with pytest.raises((MilvusException, TypeError), match="ids|data"):
+    with pytest.raises((MilvusException, TypeError), match=r"ids|data"):
         client.search(words, ids=[1, 2], limit=1)

@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[MilvusClient, str], Any]] = {
     "CreatePrivilegeGroup": lambda c, n: c.create_privilege_group("group"),
     "CreateResourceGroup": lambda c, n: c.create_resource_group("group"),
     "ListResourceGroups": lambda c, n: c.list_resource_groups(),
-    "AddCollectionField": lambda c, n: c.add_collection_field(
+    "(AddCollectionField|AlterCollectionSchema)": lambda c, n: c.add_collection_field(
         n, "more", DataType.INT64, nullable=True
     ),
     "AlterCollectionField": lambda c, n: c.alter_collection_field(n, "word", {"max_length": 9}),
@@ -55,7 +55,7 @@ def test_import(client: MilvusClient, words: str, using: str) -> None:
 
 
 def test_search_iterator(client: MilvusClient, words: str) -> None:
-    with pytest.raises(MilvusException, match="search_iter|iterator"):
+    with pytest.raises(MilvusException, match="iterator"):
         client.search_iterator(words, [[0.0, 0.0]], batch_size=2).next()
 
 
