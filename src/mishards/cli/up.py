@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from mishards.observability import logs
 from mishards.server.config import Config
 from mishards.server.lifecycle import RunningNode
 from mishards.server.run import run_node, run_to_end
+from mishards.server.scratch import node_scratch
 from mishards.server.supervisor import Supervisor, cluster_plan
 
 
@@ -58,8 +58,8 @@ async def _supervise(config: Config, readers: int, options: list[str]) -> None:
         loop.add_signal_handler(number, stop.set)
     runtime = SystemRuntime(threads=1)
     try:
-        with tempfile.TemporaryDirectory(prefix="mishards-") as sockets:
-            plans = cluster_plan(readers, options, config.proxy.port, Path(sockets))
+        with node_scratch() as sockets:
+            plans = cluster_plan(readers, options, config.proxy.port, sockets)
             await Supervisor(runtime, plans, os.environ).run(stop, lambda: None)
     finally:
         await runtime.close()

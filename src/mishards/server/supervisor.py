@@ -23,6 +23,8 @@ _PR_SET_PDEATHSIG = 1
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 10.0
+_LONGEST_PATH = 100
+"""Bytes of a Unix socket's path that every system takes."""
 
 
 class ChildPlan(msgspec.Struct, frozen=True):
@@ -37,6 +39,8 @@ def cluster_plan(
 ) -> tuple[ChildPlan, ...]:
     """One writer, `readers` readers, one proxy, which reach each other by Unix sockets.
 
+    Where the folder's path is too long for those, by TCP on the loopback.
+
     Args:
         options: given to every process.
         port: of the proxy's Milvus API.
@@ -44,7 +48,8 @@ def cluster_plan(
     """
 
     def child(name: str, role: str, *own: str) -> ChildPlan:
-        listen = ("--listen", f"unix://{sockets / name}.sock")
+        path = f"{sockets / name}.sock"
+        listen = ("--listen", f"unix://{path}") if len(os.fsencode(path)) < _LONGEST_PATH else ()
         return ChildPlan(name, (role, *listen, *own, *options))
 
     return (
