@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from pymilvus import DataType, MilvusClient, MilvusException
 
+KEY = {"datatype": DataType.INT64, "is_primary": True}
+VECTOR = {"datatype": DataType.FLOAT_VECTOR, "dim": 2}
 pytestmark = pytest.mark.on_cluster
 
 
@@ -49,12 +51,7 @@ def test_output_fields(client: MilvusClient, words: str, fields: list[str], keys
 
 
 def test_an_unknown_output_field_is_refused(client: MilvusClient, create: Any) -> None:
-    name = create(
-        {
-            "id": {"datatype": DataType.INT64, "is_primary": True},
-            "vector": {"datatype": DataType.FLOAT_VECTOR, "dim": 2},
-        }
-    )
+    name = create({"id": KEY, "vector": VECTOR})
     with pytest.raises(MilvusException, match="colour"):
         client.query(name, "id > 0", output_fields=["colour"])
 
@@ -113,6 +110,25 @@ def test_query_iterator(client: MilvusClient, words: str, batch: int) -> None:
     assert [row["id"] for page in pages for row in page] == list(range(10))
     assert max(map(len, pages)) <= batch
     assert set(pages[0][0]) == {"id", "word"}
+
+
+@pytest.mark.parametrize("key", [KEY, {**KEY, "auto_id": True}], ids=["given", "auto"])
+def test_query_iterator_sees_the_moment_it_began(
+    client: MilvusClient, create: Any, key: dict[str, Any]
+) -> None:
+    name = create({"id": key, "vector": VECTOR})
+    rows = [{"vector": [0.0, 0.0], **({} if "auto_id" in key else {"id": n})} for n in range(4)]
+    began = list(client.insert(name, rows)["ids"])
+    iterator = client.query_iterator(name, batch_size=1, output_fields=["vector"])
+    found = []
+    while page := iterator.next():
+        found += ids(page)
+        # With ids of the server's the rows go on under new ones, which come after all others.
+        client.upsert(name, [{**row, "vector": [1.0, 1.0]} for row in page])
+        client.delete(name, ids=began[-1:])
+    iterator.close()
+    assert found == began
+    assert len(client.query(name, "", limit=10)) == (4 if "auto_id" in key else 3)
 
 
 def test_query_iterator_with_filter_and_limit(client: MilvusClient, words: str) -> None:

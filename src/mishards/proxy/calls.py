@@ -86,10 +86,16 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueryCall(_Read, frozen=True, kw_only=True):
-    """Rows by filter; `output == ("count(*)",)` asks for their number. `limit` 0 means none."""
+    """Rows by filter; `output == ("count(*)",)` asks for their number. `limit` 0 means none.
+
+    Attributes:
+        as_of: see what was there at this moment and nothing newer, whatever the level says; rows
+            sealed since then come as they are now. 0 for none.
+    """
 
     limit: int = 0
     offset: int = 0
+    as_of: int = 0
 
 
 class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from mishards.cluster.membership import Membership, MembershipView
 from mishards.core.errors import DeadlineExceeded, SegmentUnavailable
-from mishards.core.ids import MetadataVersion, NodeId, SegmentId
+from mishards.core.ids import MetadataVersion, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.metadata.snapshot import CollectionView
 from mishards.proxy.calls import QueryCall, SearchCall
@@ -99,6 +99,8 @@ class Reading:
     async def moment(
         self, call: SearchCall | QueryCall, view: CollectionView, deadline_s: float
     ) -> Moment:
+        if isinstance(call, QueryCall) and call.as_of:
+            return Moment(Timestamp(call.as_of))
         level = view.meta.consistency if call.consistency is None else call.consistency
         remaining = deadline_s - self._runtime.monotonic_s()
         return await self._consistency.moment(level, call.guarantee_ts, remaining)

@@ -147,8 +147,8 @@ def _consistency(request: Any) -> tuple[ConsistencyLevel | None, int]:
 def decode_query(request: Any) -> tuple[QueryCall, int]:
     """The call of a `QueryRequest`, and the collection id that an iterator states (0: none).
 
-    Pages of an iterator are ordinary queries: rows come by primary key and the client asks for
-    keys beyond its last. None is older than its first page's timestamp.
+    Pages of an iterator are queries as of its first page's timestamp: rows come by primary key,
+    and the client asks for keys beyond its last.
 
     Raises:
         InvalidParameter, Unimplemented: names the parameter and its value.
@@ -160,8 +160,6 @@ def decode_query(request: Any) -> tuple[QueryCall, int]:
     if output == (COUNT,) and (params.limit or params.offset):
         raise InvalidParameter(f"{COUNT} takes neither limit nor offset")
     level, guarantee = _consistency(request)
-    if params.iterator and guarantee > _BOUNDED_TS:
-        level = ConsistencyLevel.CUSTOMIZED
     call = QueryCall(
         database=request.db_name,
         collection=request.collection_name,
@@ -174,6 +172,7 @@ def decode_query(request: Any) -> tuple[QueryCall, int]:
         ignore_growing=params.ignore_growing,
         limit=params.limit,
         offset=params.offset,
+        as_of=guarantee if params.iterator and guarantee > _BOUNDED_TS else 0,
     )
     return call, params.collection_id
 

@@ -404,7 +404,7 @@ def test_a_query_arrives_whole(proxy: Any) -> None:
     assert queried(proxy, query_request(limit=-1)).limit == 0
 
 
-def test_pages_of_an_iterator_see_no_older_state(proxy: Any) -> None:
+def test_pages_of_an_iterator_see_the_state_of_the_first(proxy: Any) -> None:
     options = {
         "iterator": "True",
         "collection_id": int(proxy.view.id),
@@ -413,7 +413,9 @@ def test_pages_of_an_iterator_see_no_older_state(proxy: Any) -> None:
         "guarantee_timestamp": 500,
     }
     call = queried(proxy, query_request(**options))
-    assert (call.consistency, call.guarantee_ts) == (ConsistencyLevel.CUSTOMIZED, 500)
+    assert call.as_of == 500
+    assert queried(proxy, query_request(**{**options, "guarantee_timestamp": 0})).as_of == 0
+    assert queried(proxy, query_request(**{**options, "iterator": "False"})).as_of == 0
     with pytest.raises(CollectionNotFound, match="8"):
         queried(proxy, query_request(**{**options, "collection_id": 8}))
 
