@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check fmt bench sim
+.PHONY: setup demo test check fmt bench sim chaos
 
 setup: $(VENV)/.ready
 
@@ -34,3 +34,7 @@ bench: setup
 SEEDS ?= 50
 sim: setup
 	$(BIN)/python -m pytest tests/simulation --seeds $(SEEDS) --timeout 3600
+
+# The long variants of the fault tests, which `make test` leaves out.
+chaos: setup
+	$(BIN)/python -m pytest tests/faults -m slow --timeout 600
