@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mishards.core.errors import ProtocolError
 from mishards.core.schema import CollectionSchema, DataType, FieldSchema
 
 _SCALARS: dict[DataType, pa.DataType] = {
@@ -93,6 +94,29 @@ def encode_batch(batch: pa.RecordBatch) -> bytes:
 
 
 def decode_batch(data: bytes | memoryview) -> pa.RecordBatch:
-    """The record batch of an Arrow IPC stream; its columns are views of `data`."""
-    with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
-        return stream.read_next_batch()
+    """The record batch of an Arrow IPC stream; its columns are views of `data`.
+
+    Only its form is checked: see `check_batch` for bytes that may be damaged.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
+            return stream.read_next_batch()
+    except (pa.ArrowException, OSError, EOFError, StopIteration, MemoryError) as error:
+        raise ProtocolError(f"not a record batch: {error}") from error
+
+
+def check_batch(batch: pa.RecordBatch) -> None:
+    """Refuse a batch whose offsets or texts are damaged: reading it could end the process.
+
+    Raises:
+        ProtocolError: says what is damaged.
+    """
+    try:
+        batch.validate(full=True)
+        for field in batch.schema:
+            field.name.encode()
+    except (pa.ArrowException, UnicodeError) as error:
+        raise ProtocolError(f"a record batch is damaged: {error}") from error

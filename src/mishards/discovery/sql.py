@@ -142,7 +142,7 @@ class SqlRegistry:
     def _decoded(self, row: _Row) -> NodeInfo | None:
         try:
             return msgspec.json.decode(row[1], type=NodeInfo)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if row[0] not in self._odd:
                 self._odd.add(row[0])
                 _log.warning("passing over node %r in the registry: %s", row[0], error)

@@ -139,7 +139,7 @@ def decode_entry(data: bytes | memoryview, name: str) -> Entry:
     end = _BODY + header_bytes
     try:
         header = _decoder.decode(view[_BODY:end])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptObject(f"log entry {name!r} has an unreadable header: {error}") from error
     mutations = []
     for head in header.mutations:

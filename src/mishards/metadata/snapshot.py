@@ -221,7 +221,7 @@ class _Draft:
 def _decode(key: str, data: bytes, kind: type[R]) -> R:
     try:
         record = decode(data)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptObject(f"metadata record {key!r} cannot be read: {error}") from error
     if not isinstance(record, kind):
         raise CorruptObject(

@@ -12,6 +12,7 @@ is never allocated.
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ _encoder = msgspec.msgpack.Encoder()
 _messages: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message)
 _replies: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Reply)
 _errors = msgspec.msgpack.Decoder(tuple[str, str])
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def request_frame(
@@ -92,16 +94,19 @@ def read_request(body: memoryview) -> tuple[float, str, Message]:
         remaining_s, trace_bytes = _CALL.unpack_from(body)
         start = _CALL_BYTES + trace_bytes
         trace = str(body[_CALL_BYTES:start], "ascii") if trace_bytes else ""
-        return remaining_s, trace, _messages.decode(body[start:])
-    except (struct.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        message = _messages.decode(body[start:])
+    except (struct.error, *_UNDECODABLE) as error:
         raise ProtocolError(f"not a request of the internal protocol: {error}") from error
+    if not math.isfinite(remaining_s):
+        raise ProtocolError(f"{remaining_s} seconds are no time that may remain for a call")
+    return remaining_s, trace, message
 
 
 def read_reply(body: memoryview) -> Reply:
     """Raises `ProtocolError` when `body` is no reply."""
     try:
         return cast("Reply", _replies.decode(body))
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise ProtocolError(f"not a reply of the internal protocol: {error}") from error
 
 
@@ -109,7 +114,7 @@ def read_error(body: memoryview) -> MishardsError:
     """The error that the peer raised, as an instance of the same class."""
     try:
         name, message = _errors.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         return ProtocolError(f"not an error of the internal protocol: {error}")
     return error_class(name)(message)
 

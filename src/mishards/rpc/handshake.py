@@ -38,7 +38,7 @@ def read_hello(body: memoryview) -> Hello:
     """Raises `ProtocolError` when `body` is no greeting."""
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a greeting of the internal protocol: {error}") from error
 
 

@@ -68,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = _decoder.decode(path.read_bytes())
     except FileNotFoundError:
         raise SegmentNotFound(f"segment file {path} is missing") from None
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptObject(f"segment manifest {path} cannot be read: {error}") from error
     if manifest.format_version != FORMAT_VERSION:
         raise CorruptObject(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from mishards.core.columns import arrow_schema, decode_batch, primary_key_type
+from mishards.core.columns import arrow_schema, check_batch, decode_batch, primary_key_type
 from mishards.core.errors import (
     CollectionNotFound,
     InvalidParameter,
     InvalidRow,
     PartitionNotFound,
+    ProtocolError,
 )
 from mishards.core.schema import CollectionSchema
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
@@ -72,9 +73,10 @@ def _check_batch(
 ) -> None:
     try:
         batch = decode_batch(data)
-    except (pa.ArrowInvalid, OSError, StopIteration) as error:
+        check_batch(batch)
+    except ProtocolError as error:
         raise InvalidRow(
-            f"{kind} for collection {schema.name!r} are no record batch: {error}"
+            f"{kind} for collection {schema.name!r} are no record batch: {error.message}"
         ) from error
     if batch.num_rows != count:
         raise InvalidRow(
