@@ -51,6 +51,21 @@ def test_using_database_is_the_same(client: MilvusClient, database: str) -> None
         client.using_database("default")
 
 
+def test_a_collection_moves_to_another_database(
+    client: MilvusClient, database: str, name: str
+) -> None:
+    client.create_collection(name, dimension=2)
+    client.insert(name, [{"id": 1, "vector": [0.0, 1.0]}])
+    client.rename_collection(name, "moved", target_db=database)
+    assert not client.has_collection(name)
+    client.use_database(database)
+    try:
+        found = client.query("moved", "id == 1", consistency_level="Strong")
+        assert [row["id"] for row in found] == [1]
+    finally:
+        client.use_database("default")
+
+
 def test_a_database_with_collections_is_not_dropped(client: MilvusClient, database: str) -> None:
     client.use_database(database)
     client.create_collection("kept", dimension=2)

@@ -127,6 +127,18 @@ def test_vectors_as_numpy_arrays(client: MilvusClient, create: Callable[..., str
     assert hits[0][0]["distance"] == 0.0
 
 
+def test_a_nullable_vector_field(client: MilvusClient, create: Callable[..., str]) -> None:
+    name = create({"id": KEY, "vector": VECTOR, "other": {**VECTOR, "nullable": True}})
+    rows = [
+        {"id": 1, "vector": [0.0, 0.0], "other": None},
+        {"id": 2, "vector": [0.0, 0.0], "other": [1.0, 1.0]},
+    ]
+    client.insert(name, rows)
+    assert [*map(dict, client.query(name, "id > 0", output_fields=["*"]))] == rows
+    hits = client.search(name, [[0.0, 1.0]], anns_field="other", limit=5)[0]
+    assert [(hit["id"], hit["distance"]) for hit in hits] == [(2, 1.0)]
+
+
 def test_several_vector_fields(client: MilvusClient, create: Callable[..., str]) -> None:
     name = create(
         {"id": KEY, "vector": VECTOR, "other": {"datatype": DataType.FLOAT_VECTOR, "dim": 3}},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import DataType, MilvusClient, MilvusException
 
 EVEN = [0, 2, 4, 6, 8]
 
@@ -103,10 +104,7 @@ def test_json(client: MilvusClient, documents: str, text: str, found: list[int])
 @pytest.fixture(scope="module")
 def documents(client: MilvusClient) -> Any:
     """Six rows with a JSON field, half of them sealed."""
-    from pymilvus import DataType
-
-    name = "compat_documents"
-    client.drop_collection(name)
+    name = f"compat_documents_{uuid.uuid4().hex[:8]}"
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("data", DataType.JSON)

@@ -50,6 +50,7 @@ def test_flush_all(client: MilvusClient, create: Callable[..., str], using: str)
         client.insert(name, [{"id": 1, "vector": [0.0, 0.0]}])
     if hasattr(client, "flush_all"):
         client.flush_all()
+        assert client.get_flush_all_state(flush_all_ts=1) is True
     else:
         utility.flush_all(using=using)
     assert [len(client.list_persistent_segments(name)) for name in names] == [1, 1]

@@ -49,6 +49,19 @@ def test_methods(client: MilvusClient, words: str, method: str) -> None:
     assert client.query(words, "id == 1", output_fields=["id"]) == [{"id": 1}]
 
 
+def test_an_upsert_of_parts_of_rows(client: MilvusClient, words: str) -> None:
+    with pytest.raises(MilvusException, match="partial_update") as caught:
+        client.upsert(words, [{"id": 1, "size": 5.0}], partial_update=True)
+    assert caught.value.code == 10
+
+
+@pytest.mark.parametrize("option", ["radius", "range_filter", "group_size", "json_path"])
+def test_search_parameters(client: MilvusClient, words: str, option: str) -> None:
+    with pytest.raises(MilvusException, match=option) as caught:
+        client.search(words, [[0.0, 0.0]], search_params={"params": {option: 1}})
+    assert caught.value.code == 10
+
+
 def test_import(client: MilvusClient, words: str, using: str) -> None:
     with pytest.raises(MilvusException, match="Import is not implemented"):
         utility.do_bulk_insert(words, ["rows.parquet"], using=using)

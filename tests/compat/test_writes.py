@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,17 @@ def test_auto_ids(
     )
     assert client.delete(name, ids=[ids[0]])["delete_count"] == 1
     assert {found["id"] for found in client.query(name, "", limit=10)} == set(ids[1:])
+
+
+def test_an_upsert_with_auto_ids_gives_new_ones(client: MilvusClient, create: Create) -> None:
+    name = create({"id": {**KEY, "auto_id": True}, "number": NUMBER, "vector": VECTOR})
+    rows = [{"number": n, "vector": [0.0, 0.0]} for n in range(2)]
+    first, second = client.insert(name, rows)["ids"]
+    done = client.upsert(name, [{"id": first, "number": 9, "vector": [0.0, 0.0]}])
+    (new,) = done["ids"] if "ids" in done else done["primary_keys"]
+    assert new not in (first, second)
+    found = client.query(name, "", limit=10, output_fields=["number"])
+    assert {row["id"]: row["number"] for row in found} == {second: 1, new: 9}
 
 
 def test_auto_ids_are_not_given(client: MilvusClient, create: Create) -> None:
@@ -149,8 +161,7 @@ def test_a_missing_field_is_refused(client: MilvusClient, refusing: str, field: 
 @pytest.fixture(scope="module")
 def refusing(client: MilvusClient) -> Any:
     """A collection without a dynamic field, and without rows."""
-    name = "compat_refusing"
-    client.drop_collection(name)
+    name = f"compat_refusing_{uuid.uuid4().hex[:8]}"
     schema = client.create_schema()
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("number", DataType.INT32)
