@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from mishards.core.errors import MishardsError
+from mishards.core.errors import ConfigError, MishardsError
 from mishards.core.ids import MetadataVersion
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
@@ -71,6 +71,8 @@ async def cluster_report(config: Config) -> ClusterReport:
     Raises:
         MetadataUnavailable, ConfigError: the cluster's metadata cannot be read.
     """
+    if config.has_data_folder and not config.data_folder.is_dir():
+        raise ConfigError(f"cluster.data = {str(config.data_folder)!r} does not exist")
     runtime = SystemRuntime(threads=2)
     try:
         seams = await open_seams(config, runtime)
