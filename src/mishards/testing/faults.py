@@ -32,6 +32,7 @@ class Faults:
             (self.storage_errors, 3),
             (self.metadata_outage, 2),
             (self.registry_outage, 1),
+            (self.clock_jump, 2),
         ]
 
     async def run(self, until_s: float) -> None:
@@ -135,6 +136,19 @@ class Faults:
             running.registry.failing = self._random.choice((0.3, 1.0))
             await self._last()
             running.registry.failing = 0.0
+
+    async def clock_jump(self) -> None:
+        """A machine's wall clock is set, by up to an hour, forward or back.
+
+        A writer's is set forward only: the time that a leader told its followers while nothing
+        was written is not durable, so a next leader with an earlier clock could give it again.
+        """
+        host = self._some_host()
+        offset_ms = int(self._random.choice((-1, 1)) * 10 ** self._random.uniform(2, 6.6))
+        if "writer" in host.roles:
+            offset_ms = host.clock_offset_ms + abs(offset_ms)
+        self._note(f"the clock of {host.name} is {offset_ms / 1000:.1f} s off")
+        host.set_clock(offset_ms)
 
     async def _last(self) -> None:
         await asyncio.sleep(self._random.uniform(0.2, 2.5))

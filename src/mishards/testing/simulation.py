@@ -18,13 +18,14 @@ from mishards.log.store import LogStore
 from mishards.metadata.models import DEFAULT_DATABASE, ConsistencyLevel
 from mishards.metadata.snapshot import MetadataSnapshot
 from mishards.segments.layout import deletes_key, segment_key
+from mishards.testing.client import Client, Clients
 from mishards.testing.clock import run_virtual
 from mishards.testing.cluster import ClusterLayout, SimulatedCluster
 from mishards.testing.faults import Faults
 from mishards.testing.history import Condition, History
 from mishards.testing.invariants import Checker, Violation
 from mishards.testing.shape import COLLECTION, Shape
-from mishards.testing.workload import Client, Clients
+from mishards.testing.workload import create, work
 
 _CLIENTS = 3
 _TIMEOUT_S = 3.0
@@ -122,7 +123,7 @@ class _Run:
         self._violations: list[Violation] = []
 
     async def run(self, duration_s: float) -> list[Violation]:
-        operation = await self._last.create()
+        operation = await create(self._last)
         operation.must_succeed = True
         await self._trouble(duration_s)
         await self._healed()
@@ -141,7 +142,7 @@ class _Run:
         until_s = asyncio.get_running_loop().time() + duration_s
         faults = Faults(self._seed, self._cluster, self.clients.history)
         clients = [self.clients.client(f"client_{n}", _TIMEOUT_S) for n in range(_CLIENTS)]
-        await asyncio.gather(faults.run(until_s), *(client.run(until_s) for client in clients))
+        await asyncio.gather(faults.run(until_s), *(work(client, until_s) for client in clients))
 
     async def _healed(self) -> None:
         """I10: when all is well again, nodes soon serve, and agree about metadata."""
