@@ -67,7 +67,7 @@ async def _serve(
             await stop.wait()
             if failed.done():
                 raise InternalError(
-                    "the node can no longer follow the log; see the log for the cause"
+                    "the node can no longer follow or lead its log; its own log says why"
                 )
     except asyncio.CancelledError:
         if not stop.is_set():
