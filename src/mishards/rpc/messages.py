@@ -177,7 +177,12 @@ class DropAlias(_Message, frozen=True, kw_only=True, tag="drop_alias"):
 
 
 class CreateIndex(_Message, frozen=True, kw_only=True, tag="create_index"):
-    """`params` in one level, `index_type` and `metric_type` among them; `given` as `IndexMeta`'s."""
+    """Index a field.
+
+    Attributes:
+        params: in one level, `index_type` and `metric_type` among them.
+        given: as `IndexMeta`'s.
+    """
 
     database: str
     collection: str

@@ -39,5 +39,5 @@ def test_named_dynamic_keys_are_listed_in_their_order() -> None:
 
 
 def test_an_unknown_name_without_a_dynamic_field_is_an_error() -> None:
-    with pytest.raises(FieldNotFound, match="'color'.*id, vector"):
+    with pytest.raises(FieldNotFound, match=r"'color'.*id, vector"):
         plan_output(PLAIN, ["*", "color"], with_primary=True)
