@@ -100,6 +100,7 @@ def test_two_proxies_show_the_same(shared: LocalCluster, client: MilvusClient) -
             assert contents(one, "first") == {}
         client.create_alias("second", "other_name")
         assert wait_for(lambda: other.list_aliases("second")["aliases"], "the alias is seen")
+        client.drop_alias("other_name")
         client.drop_collection("second")
         wait_for(lambda: "second" not in other.list_collections(), "the drop is seen")
         create(other, "second")

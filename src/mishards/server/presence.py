@@ -1,7 +1,11 @@
-"""A node's entry in the registry, renewed for as long as it lives."""
+"""A node's entry in the registry, renewed for as long as it lives.
+
+Invariant: once a node has left, nothing announces it again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -33,6 +37,9 @@ class Presence:
         self._leads = leads
         self._heartbeat_s = heartbeat_s
         self._reachable = True
+        self._left = False
+        # A renewal under way cannot be called back, and would undo a leave that overtakes it.
+        self._turn = asyncio.Lock()
 
     def set_edge(self, address: str) -> None:
         """Say from the next announcement on where clients reach the node."""
@@ -40,8 +47,11 @@ class Presence:
 
     async def announce(self, *, ready: bool) -> None:
         """Say it now; a registry that cannot be reached is an error."""
-        self._node = msgspec.structs.replace(self._node, ready=ready, leads=self._leads())
-        await self._registry.announce(self._node)
+        async with self._turn:
+            if self._left:
+                return
+            self._node = msgspec.structs.replace(self._node, ready=ready, leads=self._leads())
+            await self._registry.announce(self._node)
 
     async def run(self) -> None:
         """Renew for ever; a registry that cannot be reached is logged once and tried again."""
@@ -58,7 +68,9 @@ class Presence:
 
     async def withdraw(self) -> None:
         """Leave; what cannot be said now expires by itself."""
+        self._left = True
         try:
-            await self._registry.withdraw(self._node.id)
+            async with self._turn:
+                await self._registry.withdraw(self._node.id)
         except MishardsError as error:
             _log.warning("cannot leave the registry: %s", error.message)
