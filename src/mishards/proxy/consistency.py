@@ -12,12 +12,14 @@ import msgspec
 from mishards.core.errors import (
     DeadlineExceeded,
     InternalError,
+    InvalidParameter,
     NotLeader,
     NotReady,
     Unavailable,
 )
 from mishards.core.ids import Timestamp
 from mishards.core.runtime import Runtime
+from mishards.core.timestamps import physical_ms
 from mishards.metadata.models import ConsistencyLevel
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.leader import LeaderClient
@@ -25,6 +27,8 @@ from mishards.proxy.state import ProxyState
 from mishards.rpc.messages import NewestTimestamp, Reply, TimestampReply
 
 _LEADER_TIMEOUT_S = 1.0
+_GREATEST_LAG_MS = 24 * 3600 * 1000
+"""As in Milvus: more than clocks may differ by, less than any mistake of units."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -46,7 +50,11 @@ class ConsistencyClock:
         self._leader = leader
 
     def moment_now(self, level: ConsistencyLevel, guarantee_ts: int) -> Moment | None:
-        """The moment where it can be told at once, in any thread; else None."""
+        """The moment where it can be told at once, in any thread; else None.
+
+        Raises:
+            InvalidParameter: the guarantee timestamp will not be reached in any useful time.
+        """
         known = self._state.known_ts
         if level is ConsistencyLevel.STRONG:
             channel = self._leader.channel()
@@ -55,6 +63,7 @@ class ConsistencyClock:
         if level is ConsistencyLevel.BOUNDED and self._is_stale():
             return Moment(known, from_storage=True)
         if level in (ConsistencyLevel.SESSION, ConsistencyLevel.CUSTOMIZED):
+            self._check_lag(guarantee_ts)
             return Moment(max(known, Timestamp(guarantee_ts)))
         return Moment(known)
 
@@ -74,6 +83,15 @@ class ConsistencyClock:
         except (Unavailable, NotLeader, NotReady, DeadlineExceeded):
             return Moment(known, from_storage=True)
         return Moment(max(known, _timestamp(answer)))
+
+    def _check_lag(self, guarantee_ts: int) -> None:
+        """A read waits for its guarantee timestamp: one of a far future would only hang."""
+        lag_ms = physical_ms(Timestamp(guarantee_ts)) - self._runtime.now_ms()
+        if lag_ms > _GREATEST_LAG_MS:
+            raise InvalidParameter(
+                f"guarantee_timestamp {guarantee_ts} is {lag_ms // 1000} seconds in the future; "
+                f"at most {_GREATEST_LAG_MS // 1000} are allowed"
+            )
 
     def _is_stale(self) -> bool:
         return self._runtime.monotonic_s() - self._state.heard_s > self._config.staleness_s

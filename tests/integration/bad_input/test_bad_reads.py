@@ -146,6 +146,11 @@ SEARCHES: dict[str, tuple[milvus_pb2.SearchRequest, int, Said]] = {
     "grouping": (search_request(params={"group_by_field": "text"}), 10, ("'group_by_field'",)),
     "iterator": (search_request(params={"search_iter_v2": "True"}), 10, ("'search_iter_v2'",)),
     "level": (search_request(consistency_level=9), 1100, ("9", "0 to 4")),
+    "guarantee of a far future": (
+        search_request(consistency_level=4, guarantee_timestamp=2**63),
+        1100,
+        (f"guarantee_timestamp {2**63}", "in the future", "86400"),
+    ),
     "collection": (search_request(collection_name="nobody"), 100, ("nobody",)),
     "database": (search_request(db_name="elsewhere"), 800, ("elsewhere",)),
     "partition": (search_request(partition_names=["nowhere"]), 200, ("nowhere",)),
