@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from mishards.cluster.membership import Membership
-from mishards.core.errors import InternalError, MishardsError, Unimplemented
+from mishards.core.errors import DeadlineExceeded, InternalError, MishardsError, Unimplemented
 from mishards.core.ids import LogId, MetadataVersion, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
@@ -122,7 +122,13 @@ class Proxy:
 
     async def _seen(self, version: MetadataVersion) -> None:
         """Wait until this proxy's own snapshot shows what was done."""
-        await self.state.wait_for(version, self._config.timeout_s)
+        try:
+            await self.state.wait_for(version, self._config.timeout_s)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"done as of metadata version {version}, which this proxy has not seen within "
+                f"{self._config.timeout_s:g} s"
+            ) from None
         self._router.forget(frozenset(self.snapshot.collections))
 
     async def allocate_timestamp(self) -> Timestamp:

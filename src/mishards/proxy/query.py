@@ -83,9 +83,9 @@ class QueryPath:
         version = self._reading.state.snapshot.version
         plan = await self._reading.plan(view, scope, version, deadline_s)
 
-        def request(units: Sequence[Unit]) -> Query:
+        def request(units: Sequence[Unit], at: Moment) -> Query:
             return Query(
-                at=plan.point(units, moment),
+                at=plan.point(units, at),
                 filter=call.filter,
                 templates=call.templates,
                 output=columns,
@@ -93,7 +93,7 @@ class QueryPath:
                 count=count,
             )
 
-        return await self._reading.scatter(plan, request, deadline_s)
+        return await self._reading.read(plan, request, moment, deadline_s)
 
     async def row_count(
         self, view: CollectionView, partitions: Sequence[str], timeout_s: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -18,13 +19,23 @@ from mishards.proxy.plan import Router, RouteTable, Scope
 from mishards.proxy.scatter import Assignment, HedgeClock, P, Scatter, Served
 from mishards.proxy.state import ProxyState
 from mishards.routing.protocol import Unit
-from mishards.rpc.messages import Message, ReadPoint, Reply, Rows
+from mishards.rpc.messages import (
+    Message,
+    QueryPartial,
+    ReadPoint,
+    Reply,
+    Rows,
+    SearchPartial,
+)
 from mishards.rpc.protocol import Transport
 
 _READER_POLL_S = 0.05
 _PATIENCE_S = 0.1
 """How long a thread waits for readers itself, before the loop takes over with its fail-over."""
 _KEPT_PLANS = 512
+
+
+R = TypeVar("R", SearchPartial, QueryPartial)
 
 
 class ReadPlan(msgspec.Struct, frozen=True):
@@ -185,11 +196,36 @@ class Reading:
             await self._runtime.sleep(_READER_POLL_S)
             await self._membership.refresh()
 
-    async def scatter(
-        self, plan: ReadPlan, request: Callable[[Sequence[Unit]], Message], deadline_s: float
-    ) -> list[P]:
-        """The partials that answer for all units of the plan."""
-        scatter: Scatter[P] = self._scatter(plan.assignment, request, deadline_s)
+    async def read(
+        self,
+        plan: ReadPlan,
+        request: Callable[[Sequence[Unit], Moment], Message],
+        moment: Moment,
+        deadline_s: float,
+    ) -> list[R]:
+        """The partials that answer for all units of the plan, all of one moment.
+
+        Readers that find the end of the log on storage by themselves may find different ends: all
+        are asked again at the latest one, so that no mutation is seen in part.
+        """
+        partials: list[R] = await self._read_once(plan, request, moment, deadline_s)
+        if moment.from_storage:
+            ends = {partial.read_ts for partial in partials}
+            if len(ends) > 1:
+                latest = Moment(max(ends))
+                partials = await self._read_once(plan, request, latest, deadline_s)
+        return partials
+
+    async def _read_once(
+        self,
+        plan: ReadPlan,
+        request: Callable[[Sequence[Unit], Moment], Message],
+        moment: Moment,
+        deadline_s: float,
+    ) -> list[R]:
+        scatter: Scatter[R] = self._scatter(
+            plan.assignment, lambda units: request(units, moment), deadline_s
+        )
         return [partial for _, partial in await scatter.run()]
 
     def _scatter(

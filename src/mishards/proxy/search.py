@@ -92,10 +92,10 @@ class SearchPath:
         plan = await reading.plan(view, prepared.scope, snapshot.version, deadline_s)
         columns = prepared.output.columns if len(plan.assignment.groups) == 1 else ()
 
-        def request(units: Sequence[Unit]) -> Search:
-            return _message(call, prepared, plan.point(units, moment), columns)
+        def request(units: Sequence[Unit], at: Moment) -> Search:
+            return _message(call, prepared, plan.point(units, at), columns)
 
-        partials: list[SearchPartial] = await reading.scatter(plan, request, deadline_s)
+        partials: list[SearchPartial] = await reading.read(plan, request, moment, deadline_s)
         hits = _best(call, prepared, partials)
         rows = hits.columns
         if prepared.output.columns and not columns and len(hits.units):

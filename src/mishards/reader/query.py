@@ -61,7 +61,11 @@ class Querier:
         )
         keys = decode_batch(message.keys).column(0) if len(message.keys) else None
         if message.count:
-            return QueryPartial(count=self._count(state, selection, keys), failures=state.failures)
+            return QueryPartial(
+                count=self._count(state, selection, keys),
+                failures=state.failures,
+                read_ts=state.read_ts,
+            )
         units = [
             _segment_rows(source, opened, self._places(opened, state, selection, keys))
             for source, opened in enumerate(state.segments)
@@ -148,7 +152,12 @@ def _answer(state: ReadState, message: Query, units: list[_Rows]) -> QueryPartia
         chosen = _first(pa.concat_arrays([u.keys for u in units]), stamps, message.limit)
         rows = gather_columns(state, names, sources[chosen], offsets[chosen])
         batch = rows.append_column(TIMESTAMP_COLUMN, pa.array(stamps[chosen]))
-    return QueryPartial(columns=encode_batch(batch), count=batch.num_rows, failures=state.failures)
+    return QueryPartial(
+        columns=encode_batch(batch),
+        count=batch.num_rows,
+        failures=state.failures,
+        read_ts=state.read_ts,
+    )
 
 
 def _first(keys: pa.Array, timestamps: Array, limit: int) -> Array:

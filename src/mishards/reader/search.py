@@ -216,6 +216,7 @@ def _answer_of_one(
         units=opened.meta.id.to_bytes(8, "little", signed=True) * len(rows),
         offsets=rows.tobytes(),
         failures=state.failures,
+        read_ts=state.read_ts,
     )
 
 
@@ -287,4 +288,5 @@ def _answer(state: ReadState, message: Search, hits: Merged) -> SearchPartial:
         offsets=hits.offsets.tobytes(),
         columns=columns,
         failures=state.failures,
+        read_ts=state.read_ts,
     )

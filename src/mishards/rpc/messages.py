@@ -324,6 +324,7 @@ class SearchPartial(_Message, frozen=True, kw_only=True, tag="search_partial"):
         offsets: int64; row within the unit.
         columns: Arrow IPC of the output columns, a row per hit; empty when none were asked for.
         failures: units that were not served; all others were.
+        read_ts: the state they were read at.
     """
 
     counts: Raw
@@ -334,6 +335,7 @@ class SearchPartial(_Message, frozen=True, kw_only=True, tag="search_partial"):
     offsets: Raw
     columns: Raw = b""
     failures: tuple[UnitFailure, ...] = ()
+    read_ts: Timestamp = Timestamp(0)
 
 
 class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
@@ -377,6 +379,7 @@ class QueryPartial(_Message, frozen=True, kw_only=True, tag="query_partial"):
     columns: Raw = b""
     count: int = 0
     failures: tuple[UnitFailure, ...] = ()
+    read_ts: Timestamp = Timestamp(0)
 
 
 class NodeStatus(_Message, frozen=True, kw_only=True, tag="node_status"):
