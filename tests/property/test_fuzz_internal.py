@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from mishards.core.columns import arrow_schema, decode_batch, encode_batch
 from mishards.core.errors import CorruptObject, MishardsError, ProtocolError, SegmentNotFound
 from mishards.core.ids import CollectionId, DatabaseId, FieldId, PartitionId, SegmentId
-from mishards.core.schema import CollectionSchema, DataType, FieldSchema
+from mishards.core.schema import CollectionSchema, DataType, FieldSchema, Metric
+from mishards.index.registry import family
 from mishards.metadata.models import CollectionMeta, PartitionMeta, encode
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import MetadataSnapshot
@@ -26,6 +27,7 @@ from mishards.rpc.handshake import Hello, read_hello
 from mishards.rpc.messages import Query, ReadPoint, Write
 from mishards.segments.deletes import read_deletes, write_deletes
 from mishards.segments.layout import MANIFEST
+from mishards.segments.manifest import file_info, verify_file
 from mishards.segments.read import open_segment
 from mishards.segments.write import write_segment
 from mishards.writer.admission import check_write
@@ -204,9 +206,14 @@ def test_streams_of_frames_then_noise(bodies: list[bytes], noise: bytes, step: i
 @pytest.fixture(scope="module")
 def segment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, bytes]:
     folder = tmp_path_factory.mktemp("segment")
-    ids = {"segment_id": SegmentId(9), "collection_id": CollectionId(7)}
     meta = write_segment(
-        folder, SCHEMA, BATCH, np.array([5, 6, 7]), partition_id=PartitionId(8), **ids
+        folder,
+        SCHEMA,
+        BATCH,
+        np.array([5, 6, 7]),
+        segment_id=SegmentId(9),
+        collection_id=CollectionId(7),
+        partition_id=PartitionId(8),
     )
     return folder, meta, (folder / MANIFEST).read_bytes()
 
@@ -240,6 +247,25 @@ def test_delete_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObj
     else:
         assert data == whole
         assert (len(keys), len(timestamps)) == (3, 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(draw=st.data())
+def test_index_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "index"
+    vectors = np.random.default_rng(1).random((20, 4), np.float32)
+    hnsw = family("HNSW")
+    if not path.exists():
+        hnsw.build(vectors, Metric.L2, hnsw.check_build({"M": "4"}, 4), path, 1)
+        path.with_suffix(".whole").write_bytes(path.read_bytes())
+    whole = path.with_suffix(".whole").read_bytes()
+    info = file_info(path.with_suffix(".whole"))
+    path.write_bytes(draw.draw(damaged(whole)))
+    if path.read_bytes() == whole:
+        verify_file(path, info)
+        return
+    with pytest.raises(CorruptObject, match=str(path)):
+        verify_file(path, info)
 
 
 @settings(max_examples=300, deadline=None)
