@@ -195,7 +195,9 @@ class LocalCluster:
         return asyncio.run(cluster_report(config))
 
     def nodes(self) -> dict[str, NodeReport]:
-        """Nodes that answer, by name."""
+        """Nodes that answer, by name; none before the first of them has made the data folder."""
+        if not self.data.exists():
+            return {}
         return {node.id: node for node in self.report().nodes if node.answers}
 
     def serving(self, collection: str) -> list[set[str]]:
