@@ -7,6 +7,7 @@ in a notebook, under a running event loop, and several times in one process.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from mishards.server.config import Config, load_config
 from mishards.server.lifecycle import running_node
 from mishards.server.run import run_to_end
 
+_log = logging.getLogger(__name__)
 _ROLES = ("writer", "reader", "proxy")
 
 
@@ -84,7 +86,15 @@ class EmbeddedServer:
         async with running_node(self._config, _ROLES) as running:
             self._uri = running.uri
             self._started.set()
+            running.node.failed.add_done_callback(self._give_up)
             await self._stop.wait()
+
+    def _give_up(self, failed: asyncio.Future[None]) -> None:
+        """End a server whose node can serve no longer: no answer is better than an old one."""
+        assert self._stop is not None
+        if not self._stop.is_set():
+            _log.critical("the embedded server ends: its node can no longer follow the log")
+        self._stop.set()
 
     def __enter__(self) -> EmbeddedServer:
         return self

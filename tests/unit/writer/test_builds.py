@@ -222,4 +222,5 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 def _workers(pid: int | None = None) -> list[psutil.Process]:
     """Living build workers started by a process."""
     children = psutil.Process(pid or os.getpid()).children()
-    return [one for one in children if one.status() != psutil.STATUS_ZOMBIE]
+    living = [one for one in children if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in living if "mishards.writer.build_worker" in one.cmdline()]
