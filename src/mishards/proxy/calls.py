@@ -52,6 +52,8 @@ class SearchCall(_Read, frozen=True, kw_only=True):
         queries: raw float32, nq × dim.
         metric: what the client named; empty for the index's. Another one is an error.
         params: search parameters (`ef`, `nprobe`, …) as the client gave them.
+        shape: equal for calls that are equal but for their vectors, as far as the edge knows;
+            empty where it does not say.
     """
 
     field: str = ""
@@ -61,6 +63,7 @@ class SearchCall(_Read, frozen=True, kw_only=True):
     offset: int = 0
     metric: str = ""
     params: dict[str, Any] = {}
+    shape: bytes = b""
 
 
 class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,7 +67,7 @@ class SearchPreparer:
 
 def _cache_key(call: SearchCall) -> object | None:
     try:
-        return hash_key(call)
+        return call.shape or hash_key(call)
     except TypeError:
         return None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from msgspec import structs
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from mishards.api.milvus.decode_params import query_params, search_params
@@ -24,6 +25,9 @@ COUNT = "count(*)"
 """The output field that asks for the number of rows; see `QueryCall`."""
 
 _LEVELS = tuple(ConsistencyLevel)
+_KEPT_SHAPES = 512
+_shapes: dict[bytes, tuple[SearchCall, int]] = {}
+"""Searches decoded before, without their vectors: clients repeat all else of them."""
 _EVENTUALLY_TS, _BOUNDED_TS = 1, 2
 _parse_placeholders = common_pb2.PlaceholderGroup.FromString
 
@@ -43,12 +47,30 @@ _UNSERVED_LISTS = tuple(
 def decode_search(request: Any, database: str = "") -> tuple[SearchCall, int]:
     """The call of a `SearchRequest`, and the decimals to round scores to (-1: none).
 
+    Takes the vectors out of `request`.
+
     Args:
         database: used where the request names none.
 
     Raises:
         InvalidParameter, MissingParameter, Unimplemented: names the parameter and its value.
     """
+    group, nq = request.placeholder_group, request.nq
+    request.ClearField("placeholder_group")
+    shape: bytes = request.SerializeToString() + database.encode()
+    known = _shapes.get(shape)
+    if known is None:
+        known = _decode_shape(request, database, shape)
+        if len(_shapes) >= _KEPT_SHAPES:
+            _shapes.clear()
+        _shapes[shape] = known
+    call, round_decimal = known
+    queries, nq = _queries(group, nq)
+    return structs.replace(call, queries=queries, nq=nq), round_decimal
+
+
+def _decode_shape(request: Any, database: str, shape: bytes) -> tuple[SearchCall, int]:
+    """All of a search but its vectors."""
     for name in _UNSERVED_MESSAGES:
         if request.HasField(name):
             raise Unimplemented(f"{name} of a search is not served")
@@ -56,7 +78,6 @@ def decode_search(request: Any, database: str = "") -> tuple[SearchCall, int]:
         if getattr(request, name):
             raise Unimplemented(f"{name} of a search is not served")
     params = search_params(tuple([(pair.key, pair.value) for pair in request.search_params]))
-    queries, nq = _queries(request)
     level, guarantee = _consistency(request)
     templates = request.expr_template_values
     call = SearchCall(
@@ -70,20 +91,21 @@ def decode_search(request: Any, database: str = "") -> tuple[SearchCall, int]:
         guarantee_ts=guarantee,
         ignore_growing=params.ignore_growing,
         field=params.field,
-        queries=queries,
-        nq=nq,
+        queries=b"",
+        nq=0,
         limit=params.limit,
         offset=params.offset,
         metric=params.metric,
         params=params.params,
+        shape=shape,
     )
     return call, params.round_decimal
 
 
-def _queries(request: Any) -> tuple[bytes, int]:
-    """Raw vectors in a row, and their number."""
+def _queries(placeholders: bytes, stated: int) -> tuple[bytes, int]:
+    """Raw vectors in a row, and their number; `stated` is what the request says, or 0."""
     try:
-        group = _parse_placeholders(request.placeholder_group).placeholders
+        group = _parse_placeholders(placeholders).placeholders
     except DecodeError as error:
         raise InvalidParameter(f"placeholder_group cannot be parsed: {error}") from error
     if len(group) != 1:
@@ -96,8 +118,8 @@ def _queries(request: Any) -> tuple[bytes, int]:
         )
     values = holder.values
     nq = len(values)
-    if request.nq not in (0, nq):
-        raise InvalidParameter(f"nq is {request.nq}, but {nq} query vectors are given")
+    if stated not in (0, nq):
+        raise InvalidParameter(f"nq is {stated}, but {nq} query vectors are given")
     if nq == 0:
         raise InvalidParameter("nq is 0; at least one query vector is needed")
     if nq == 1:
