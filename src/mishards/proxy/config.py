@@ -14,6 +14,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         edge: `native`, `grpcio`, or `auto`: native where it is installed and no TLS is asked for.
         edge_threads: threads that take calls from the native edge; 0 for half of the processors
             where a reader is in the process, else for twice as many.
+        spin_us: how long a thread of the native edge looks for the next call before it sleeps,
+            where processors are idle; 0 to sleep at once.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         tls_key: PEM file.
         max_message_bytes: greatest request that is taken.
@@ -33,6 +35,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 19530
     edge: str = "auto"
     edge_threads: int = 0
+    spin_us: int = 800
     tls_certificate: str = ""
     tls_key: str = ""
     max_message_bytes: int = 64 * 1024 * 1024

@@ -32,6 +32,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, local: bool) -> Edg
         threads=config.edge_threads or (carrying if local else 2 * processors),
         io_threads=carrying,
         batch=_LOCAL_BATCH if local else 1,
+        spin_s=config.spin_us / 1e6,
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         max_message_bytes=config.max_message_bytes,

@@ -24,6 +24,7 @@ from mishards.api.milvus.edge.protocol import (
     MethodTable,
     too_large,
 )
+from mishards.api.milvus.edge.waiting import CallWaiter
 from mishards.core.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -31,8 +32,6 @@ _log = logging.getLogger(__name__)
 _BATCH = 64
 _CLOSE_GRACE_S = 0.05
 """Time for the last answers to leave the process before connections close."""
-_LOOK_UP_MS = 200
-"""Closing the front wakes one of the threads that wait for calls; the others look up by this."""
 
 _Event = tuple[int, int, int, bytes | None, bytes | str | None]
 
@@ -74,8 +73,9 @@ class NativeEdge:
         self._front = front
         self.port = front.bound_port
         loop = asyncio.get_running_loop()
+        turn = threading.Lock()
         self._receivers = [
-            _Receiver(self, front, loop, number) for number in range(self._settings.threads)
+            _Receiver(self, front, loop, number, turn) for number in range(self._settings.threads)
         ]
         for receiver in self._receivers:
             receiver.thread.start()
@@ -190,21 +190,24 @@ class _Receiver:
         front: NativeGrpcFront,
         loop: asyncio.AbstractEventLoop,
         number: int,
+        turn: threading.Lock,
     ) -> None:
         self._working = threading.Lock()
         self._edge = edge
         self._front = front
         self._loop = loop
-        self._batch = edge._settings.batch if any(edge._inline) else _BATCH
+        settings = edge._settings
+        batch = settings.batch if any(edge._inline) else _BATCH
+        self._waiter = CallWaiter(front, batch, settings.spin_s, turn)
         # A daemon, so that a program that forgets to close can still end.
         self.thread = threading.Thread(
             target=self._run, name=f"mishards-edge-{number}", daemon=True
         )
 
     def _run(self) -> None:
-        front, receive, loop, batch = self._front, self._edge.receive, self._loop, self._batch
+        front, receive, loop, waiter = self._front, self._edge.receive, self._loop, self._waiter
         working = self._working
-        while (events := front.recv_batch(batch, _LOOK_UP_MS)) is not None:
+        while (events := waiter.next()) is not None:
             if not events:
                 continue
             try:

@@ -67,6 +67,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
             such.
         io_threads: that carry bytes, where the edge has such.
         batch: most calls that one such thread takes at a time.
+        spin_s: how long such a thread looks for the next call before it sleeps.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         max_message_bytes: greatest request; a larger one fails with RESOURCE_EXHAUSTED.
         grace_s: how long closing waits for calls in flight.
@@ -77,6 +78,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 2
     io_threads: int = 2
     batch: int = 4
+    spin_s: float = 0.0
     tls_certificate: str = ""
     tls_key: str = ""
     max_message_bytes: int = 64 * 1024 * 1024
