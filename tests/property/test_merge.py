@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mishards.index.topk import select_top, select_top_few
 from mishards.proxy.merge import Hits, merge_hits, skip_hits
 from mishards.rpc.messages import SearchPartial
 
@@ -107,3 +108,20 @@ def test_skip_drops_the_first_hits_of_each_query(counts, offset):
 def test_no_partials_is_no_hits_for_every_query():
     merged = merge_hits([], 3, 5, smaller_is_closer=True)
     assert merged.counts.tolist() == [0, 0, 0]
+
+
+@given(
+    st.lists(st.tuples(DISTANCES, st.integers(0, 6), st.integers(1, 4)), max_size=40),
+    st.integers(1, 12),
+    st.booleans(),
+)
+def test_few_hits_are_chosen_as_many_are(hits, k, rising):
+    distances = np.array([hit[0] for hit in hits], np.float32)
+    keys = np.array([hit[1] for hit in hits], np.int64)
+    stamps = np.array([hit[2] for hit in hits], np.int64)
+    many = select_top(None, distances, keys, stamps, k, smaller_is_closer=rising)
+    few = select_top_few(
+        distances.tolist(), keys.tolist(), stamps.tolist(), k, smaller_is_closer=rising
+    )
+    assert keys[few].tolist() == keys[many].tolist()
+    assert distances[few].tolist() == distances[many].tolist()

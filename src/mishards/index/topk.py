@@ -18,6 +18,28 @@ def key_codes(keys: list[str]) -> Ints:
     return np.unique(np.asarray(keys, dtype=np.str_), return_inverse=True)[1].astype(np.int64)
 
 
+def select_top_few(
+    distances: list[float],
+    keys: list[Any],
+    timestamps: list[int],
+    k: int,
+    *,
+    smaller_is_closer: bool,
+) -> list[int]:
+    """As `select_top` for one query, on lists: quicker for a few dozen hits."""
+    sign = 1.0 if smaller_is_closer else -1.0
+    newest: dict[Any, int] = {}
+    for place, key in enumerate(keys):
+        other = newest.setdefault(key, place)
+        if other != place and (-timestamps[place], sign * distances[place]) < (
+            -timestamps[other],
+            sign * distances[other],
+        ):
+            newest[key] = place
+    ranked = sorted([(sign * distances[place], key, place) for key, place in newest.items()])
+    return [place for _, _, place in ranked[:k]]
+
+
 def select_top(
     queries: Ints | None,
     distances: np.ndarray[Any, np.dtype[np.float32]],

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 
 from mishards.core.columns import decode_batch
 from mishards.core.errors import InternalError
-from mishards.index.topk import key_codes, select_top
+from mishards.index.topk import key_codes, select_top, select_top_few
 from mishards.rpc.messages import QueryPartial, SearchPartial
 
 TIMESTAMP_COLUMN = "$ts"
+_FEW_HITS = 64
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -62,20 +63,14 @@ def merge_hits(
         if len(part.counts) != nq:
             raise InternalError(f"a reader answered {len(part.counts)} queries instead of {nq}")
     keys = _joined_keys(parts)
-    numbers = key_codes(keys) if isinstance(keys, list) else keys
-    query_of = np.arange(nq)
     queries = (
-        None if nq == 1 else np.concatenate([np.repeat(query_of, part.counts) for part in parts])
+        None
+        if nq == 1
+        else np.concatenate([np.repeat(np.arange(nq), part.counts) for part in parts])
     )
     distances = np.concatenate([part.distances for part in parts])
-    chosen = select_top(
-        queries,
-        distances,
-        numbers,
-        np.concatenate([np.frombuffer(p.timestamps, np.int64) for p in partials]),
-        k,
-        smaller_is_closer=smaller_is_closer,
-    )
+    stamps = np.concatenate([np.frombuffer(p.timestamps, np.int64) for p in partials])
+    chosen = _chosen(queries, distances, keys, stamps, k, smaller_is_closer)
     counts = (
         np.array([len(chosen)], np.int32)
         if queries is None
@@ -90,6 +85,25 @@ def merge_hits(
         offsets=np.concatenate([part.offsets for part in parts])[chosen],
         columns=concat_batches(columns).take(pa.array(chosen)) if columns else None,
     )
+
+
+def _chosen(
+    queries: Ints | None,
+    distances: np.ndarray[Any, np.dtype[np.float32]],
+    keys: Ints | list[str],
+    stamps: Ints,
+    k: int,
+    smaller_is_closer: bool,
+) -> Ints:
+    """Places of the hits to keep."""
+    if queries is None and len(distances) <= _FEW_HITS:
+        named = keys if isinstance(keys, list) else keys.tolist()
+        places = select_top_few(
+            distances.tolist(), named, stamps.tolist(), k, smaller_is_closer=smaller_is_closer
+        )
+        return np.array(places, np.int64)
+    numbers = key_codes(keys) if isinstance(keys, list) else keys
+    return select_top(queries, distances, numbers, stamps, k, smaller_is_closer=smaller_is_closer)
 
 
 def _joined_keys(parts: Sequence[Hits]) -> Ints | list[str]:
