@@ -26,7 +26,9 @@ Cluster = tuple[LocalCluster, dict[str, LocalProcess], MilvusClient]
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three readers with sealed and growing rows; each test leaves as many readers as it found."""
-    with LocalCluster(tmp_path_factory.mktemp("readers"), "proxy.no_reader_wait_s=0.5") as cluster:
+    # Bounded loads: by consistent hashing one of the readers may well get none of few segments.
+    settings = ("proxy.no_reader_wait_s=0.5", "cluster.routing=rendezvous")
+    with LocalCluster(tmp_path_factory.mktemp("readers"), *settings) as cluster:
         processes = cluster.start_all(readers=3)
         with connected(cluster.uri) as client:
             create(client, "rows")

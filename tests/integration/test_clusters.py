@@ -20,14 +20,23 @@ from mishards.testing.local_cluster import LocalCluster, free_port, wait_for
 
 SEGMENTS = 8
 ROWS = 100
+BOUNDED = "cluster.routing=rendezvous"
+"""Every reader gets a share; by consistent hashing one may well get none of so few segments."""
 QUERIES = [query_of(number) for number in range(20)]
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """One writer, three readers, a proxy."""
-    with LocalCluster(tmp_path_factory.mktemp("shared")) as found:
+    with LocalCluster(tmp_path_factory.mktemp("shared"), BOUNDED) as found:
         found.start_all(readers=3)
+        yield found
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A cluster of this test alone, nothing started."""
+    with LocalCluster(tmp_path_factory.mktemp("cluster"), BOUNDED) as found:
         yield found
 
 
