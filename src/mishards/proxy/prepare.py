@@ -66,18 +66,9 @@ class SearchPreparer:
 
 
 def _cache_key(call: SearchCall) -> object | None:
-    try:
-        return call.shape or hash_key(call)
-    except TypeError:
-        return None
-
-
-def hash_key(call: SearchCall) -> tuple[object, ...]:
-    """All of a call that preparing depends on.
-
-    Raises:
-        TypeError: a parameter or template value cannot be hashed.
-    """
+    """Something equal for calls whose preparing gives the same; None where a value has no hash."""
+    if call.shape:
+        return call.shape
     key = (
         call.database,
         call.collection,
@@ -92,7 +83,10 @@ def hash_key(call: SearchCall) -> tuple[object, ...]:
         call.output,
         call.ignore_growing,
     )
-    hash(key)
+    try:
+        hash(key)
+    except TypeError:
+        return None
     return key
 
 

@@ -65,8 +65,6 @@ class GroupCommit:
         self._queue = WriteQueue()
         self._unsure = False
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def is_idle(self) -> bool:
@@ -104,15 +102,9 @@ class GroupCommit:
                 await self._write([])
             while group := self._queue.take(self._config.entry_max_bytes):
                 await self._write(group)
-            self._idle.set()
-
-    async def drain(self) -> None:
-        """Wait until nothing waits and nothing is being written."""
-        await self._idle.wait()
 
     def refuse_all(self, error: MishardsError) -> None:
         self._queue.refuse_all(error)
-        self._idle.set()
 
     def _enqueue(self, message: Write) -> Pending:
         pending = Pending(message)
@@ -123,7 +115,6 @@ class GroupCommit:
                 f"at most {self._config.queue_max_bytes} may"
             )
         self._queue.put(pending)
-        self._idle.clear()
         self._wake.set()
         return pending
 
