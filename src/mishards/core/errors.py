@@ -203,6 +203,13 @@ class Fenced(NotLeader):
     """Another leader took the log; this one acknowledges nothing any more."""
 
 
+class LeaseTaken(SystemFault):
+    """The lease of a log changed since it was looked at."""
+
+    code = 2
+    retriable = True
+
+
 class StalePlan(SystemFault):
     """The plan names rows or segments that the reader has let go; plan anew on a newer snapshot."""
 
@@ -245,6 +252,13 @@ class CorruptObject(StorageError):
     """An object's bytes do not match its checksum or format; the message names the object."""
 
     retriable = False
+
+
+class PinLost(SystemFault):
+    """A pin on storage was not renewed in time; what was read under it may be incomplete."""
+
+    code = 1001
+    retriable = True
 
 
 class MetadataUnavailable(SystemFault):

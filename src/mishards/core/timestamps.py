@@ -11,6 +11,7 @@ from collections.abc import Callable
 from mishards.core.ids import Timestamp
 
 LOGICAL_BITS = 18
+_LEAST_ROOM_MS = 200
 MAX_TIMESTAMP = Timestamp((1 << 63) - 1)
 
 
@@ -40,3 +41,16 @@ class TimestampAllocator:
         first = Timestamp(max(self._last + 1, compose(self._now_ms())))
         self._last = Timestamp(first + count - 1)
         return first
+
+    def pass_by(self, timestamp: Timestamp) -> None:
+        """Give only greater ones from here on."""
+        self._last = max(self._last, timestamp)
+
+    def ceiling(self, horizon_ms: int) -> Timestamp:
+        """A bound for what is given in the next `horizon_ms`.
+
+        Where the timestamps have run ahead of the clock, by a clock set back or by a ceiling of
+        before, it stays close to them: one ceiling after another does not carry them off.
+        """
+        near = Timestamp(self._last + compose(_LEAST_ROOM_MS))
+        return max(near, compose(self._now_ms() + horizon_ms))

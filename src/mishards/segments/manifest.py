@@ -1,24 +1,29 @@
 """The manifest of a segment: what it holds, and the size and checksum of each of its files.
 
 Invariants: it is written last, so a segment with a manifest is whole; indexes are not in it, they
-are added later and named by the metadata. JSON, so that an operator can read it.
+are added later and named by the metadata. JSON, so that an operator can read it, with a checksum
+of its own bytes, so that no change of them goes unnoticed.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 
 import msgspec
 
-from mishards.core.errors import CorruptObject, SegmentNotFound
+from mishards.core.checksum import crc32
+from mishards.core.errors import CorruptObject, SegmentNotFound, StorageError
 from mishards.core.ids import CollectionId, PartitionId, SegmentId, Timestamp
 from mishards.metadata.models import ColumnStatistics
 from mishards.segments.layout import MANIFEST
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WITHOUT_CHECKSUM = 1
+"""Format of manifests that carry no checksum; otherwise the same."""
 _READ_BYTES = 1 << 20
+_CHECKSUM = b'"checksum": "'
+_UNKNOWN = b"0" * 8
 
 
 class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +34,13 @@ class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module. `low_key` and `high_key` are the primary keys' range."""
+    """See the module.
+
+    Attributes:
+        low_key, high_key: the primary keys' range.
+        checksum: CRC-32 of the manifest's bytes with zeros in this place, as 8 hexadecimal
+            digits; the last of the fields.
+    """
 
     format_version: int
     segment_id: SegmentId
@@ -42,16 +53,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     high_key: int | str
     statistics: dict[str, ColumnStatistics]
     files: dict[str, FileInfo]
+    checksum: str = _UNKNOWN.decode()
 
 
 _decoder = msgspec.json.Decoder(Manifest)
 
 
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Its bytes, in the newest format and with their checksum."""
+    manifest = msgspec.structs.replace(
+        manifest, format_version=FORMAT_VERSION, checksum=_UNKNOWN.decode()
+    )
+    data = msgspec.json.format(msgspec.json.encode(manifest))
+    place = _checksum_place(data)
+    return data[:place] + b"%08x" % crc32(data) + data[place + len(_UNKNOWN) :]
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> int:
     """Write it durably; gives its size in bytes."""
-    data = msgspec.json.format(msgspec.json.encode(manifest))
+    data = encode_manifest(manifest)
     with (folder / MANIFEST).open("wb") as file:
         file.write(data)
+        file.flush()
         sync_file(file.fileno())
     return len(data)
 
@@ -61,21 +84,55 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         SegmentNotFound: there is none; names the file.
-        CorruptObject: it is no manifest, or of a version that this code does not read.
+        CorruptObject: as `decode_manifest`.
+        StorageError: it cannot be read.
     """
     path = folder / MANIFEST
     try:
-        manifest = _decoder.decode(path.read_bytes())
-    except FileNotFoundError:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         raise SegmentNotFound(f"segment file {path} is missing") from None
+    except OSError as error:
+        raise StorageError(f"segment manifest {path} cannot be read: {error}") from error
+    return decode_manifest(data, str(path))
+
+
+def decode_manifest(data: bytes, name: str) -> Manifest:
+    """The manifest of its bytes; `name` is for messages.
+
+    Raises:
+        CorruptObject: it is no manifest, of a version that this code does not read, or its bytes
+            are not those that were written.
+    """
+    try:
+        manifest = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptObject(f"segment manifest {path} cannot be read: {error}") from error
-    if manifest.format_version != FORMAT_VERSION:
+        raise CorruptObject(f"segment manifest {name} cannot be read: {error}") from error
+    if not _WITHOUT_CHECKSUM <= manifest.format_version <= FORMAT_VERSION:
         raise CorruptObject(
-            f"segment manifest {path} is of format version {manifest.format_version}; "
-            f"this version of Mishards reads {FORMAT_VERSION}"
+            f"segment manifest {name} is of format version {manifest.format_version}; this "
+            f"version of Mishards reads from {_WITHOUT_CHECKSUM} to {FORMAT_VERSION}"
+        )
+    place = _checksum_place(data)
+    if place < 0:
+        if manifest.format_version == _WITHOUT_CHECKSUM:
+            return manifest
+        raise CorruptObject(f"segment manifest {name} carries no checksum")
+    expected = data[place : place + len(_UNKNOWN)]
+    found = b"%08x" % crc32(data[:place] + _UNKNOWN + data[place + len(_UNKNOWN) :])
+    if found != expected:
+        raise CorruptObject(
+            f"segment manifest {name} has checksum {found.decode()}; "
+            f"it says {expected.decode(errors='replace')}"
         )
     return manifest
+
+
+def _checksum_place(data: bytes) -> int:
+    """Where the checksum's digits begin; -1 where there is none. Nothing follows it that could
+    be taken for it."""
+    found = data.rfind(_CHECKSUM)
+    return found if found < 0 else found + len(_CHECKSUM)
 
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:
@@ -103,6 +160,7 @@ def verify_segment(folder: Path) -> Manifest:
     Raises:
         SegmentNotFound: a file is missing; names it.
         CorruptObject: a file differs from its size or checksum; names it.
+        StorageError: a file cannot be read; names it.
     """
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
@@ -117,25 +175,51 @@ def verify_file(path: Path, expected: FileInfo) -> None:
     Raises:
         SegmentNotFound: it is missing; names it.
         CorruptObject: it differs; names it.
+        StorageError: it cannot be read; names it.
     """
     try:
-        found = file_info(path)
-    except FileNotFoundError:
+        size = path.stat().st_size
+        # A file of another size is not read: it may be large.
+        found = file_info(path) if size == expected.size_bytes else None
+    except (FileNotFoundError, NotADirectoryError):
         raise SegmentNotFound(f"segment file {path} is missing") from None
+    except OSError as error:
+        raise StorageError(f"segment file {path} cannot be read: {error}") from error
+    if found is None:
+        raise CorruptObject(
+            f"segment file {path} has {size} bytes; {expected.size_bytes} are expected"
+        )
+    _compare(found, expected, f"segment file {path}")
+
+
+def check_bytes(data: bytes, expected: FileInfo, name: str) -> None:
+    """Compare the bytes of an object with what was noted when it was written.
+
+    Raises:
+        CorruptObject: they differ; `name` is for the message.
+    """
+    _compare(FileInfo(size_bytes=len(data), checksum=crc32(data)), expected, name)
+
+
+def _compare(found: FileInfo, expected: FileInfo, name: str) -> None:
     if found != expected:
         raise CorruptObject(
-            f"segment file {path} has {found.size_bytes} bytes with checksum "
-            f"{found.checksum:08x}; {expected.size_bytes} with {expected.checksum:08x} are expected"
+            f"{name} has {found.size_bytes} bytes with checksum {found.checksum:08x}; "
+            f"{expected.size_bytes} with {expected.checksum:08x} are expected"
         )
 
 
 def file_info(path: Path) -> FileInfo:
-    """Size and checksum of a file, read in blocks."""
+    """Size and checksum of a file, read in blocks.
+
+    Read, not mapped: a disk that fails then raises an error instead of ending the process.
+    """
     size = checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            size += len(block)
-            checksum = zlib.crc32(block, checksum)
+    block = memoryview(bytearray(_READ_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            size += count
+            checksum = crc32(block[:count], checksum)
     return FileInfo(size_bytes=size, checksum=checksum)
 
 

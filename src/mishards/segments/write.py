@@ -7,7 +7,6 @@ before the manifest is; the memory held is that of the rows plus one block of ve
 from __future__ import annotations
 
 import math
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mishards.core.checksum import crc32
 from mishards.core.columns import arrow_type, vector_view
 from mishards.core.errors import InternalError
 from mishards.core.ids import CollectionId, PartitionId, SegmentId, Timestamp
@@ -139,7 +139,7 @@ def _write_vectors(path: Path, column: pa.Array, dim: int, order: pa.Array) -> F
             data = block.astype("<f4", copy=False).tobytes()
             file.write(data)
             size += len(data)
-            checksum = zlib.crc32(data, checksum)
+            checksum = crc32(data, checksum)
         file.flush()
         sync_file(file.fileno())
     return FileInfo(size_bytes=size, checksum=checksum)

@@ -22,8 +22,10 @@ _NAME = ".lock"
 class DataLock:
     """The lock of a data folder; a context manager. Blocks for no longer than a few file calls."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        """`shared`: others that share it may hold it too, as the writers of one cluster do."""
         self.folder = folder
+        self._kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -41,7 +43,7 @@ class DataLock:
         except OSError as error:
             raise ConfigError(f"cannot lock data folder {str(self.folder)!r}: {error}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, self._kind | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
         except OSError as error:

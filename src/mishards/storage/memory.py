@@ -6,6 +6,7 @@ atomic on the loop's thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -53,6 +54,12 @@ class MemoryStore:
     async def delete(self, key: str) -> None:
         check_key(key)
         self._objects.pop(key, None)
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            check_key(key)
+        for key in keys:
+            self._objects.pop(key, None)
 
     def local_path(self, key: str) -> Path | None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -46,6 +47,12 @@ class ObjectStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove the object; succeeds when it is absent."""
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove many objects, in the order given; those that are absent are passed over.
+
+        After an error any of them may be gone.
+        """
 
     def local_path(self, key: str) -> Path | None:
         """Where the object lies as a file that can be memory-mapped; None when it does not."""

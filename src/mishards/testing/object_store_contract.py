@@ -77,6 +77,19 @@ class ObjectStoreContract:
 
         self.run(case)
 
+    def test_removes_many_objects_and_passes_over_absent_ones(self) -> None:
+        async def case(store: ObjectStore) -> None:
+            for key in ("f/1", "f/2", "g/1", "kept"):
+                await store.put(key, b"x")
+            await store.delete_all(["f/1", "f/absent", "absent/2", "g/1", "f/2"])
+            assert [info.key for info in await store.list("")] == ["kept"]
+            await store.delete_all([])
+            await store.delete_all(["f/1"])
+            await store.put("f/1", b"again")
+            assert await store.get("f/1") == b"again"
+
+        self.run(case)
+
     def test_a_missing_object_is_named(self) -> None:
         async def case(store: ObjectStore) -> None:
             await store.put("folder/here", b"")

@@ -5,7 +5,7 @@ import pytest
 
 from mishards.core.errors import CorruptObject, InternalError, SegmentNotFound
 from mishards.core.ids import SegmentId
-from mishards.segments.manifest import verify_segment
+from mishards.segments.manifest import decode_manifest, read_manifest, verify_segment
 from mishards.segments.read import open_segment
 
 FILES = ["manifest.json", "columns.arrow", "101.vectors", "105.vectors"]
@@ -40,14 +40,27 @@ def test_a_cut_file_is_named(written, schema, name):
         open_segment(folder, meta, schema)
 
 
-@pytest.mark.parametrize("name", FILES[1:])
-def test_a_flipped_bit_is_found_by_verification(written, name):
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.99])
+def test_a_flipped_bit_is_found_by_verification(written, name, share):
     folder, _ = written
     data = bytearray((folder / name).read_bytes())
-    data[len(data) // 2] ^= 4
+    data[int(len(data) * share)] ^= 4
     (folder / name).write_bytes(data)
     with pytest.raises(CorruptObject, match=name.replace(".", r"\.")):
         verify_segment(folder)
+
+
+def test_no_flipped_bit_of_a_manifest_goes_unnoticed(written):
+    folder, _ = written
+    path = folder / "manifest.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 7)
+        with pytest.raises(CorruptObject, match=r"manifest\.json"):
+            decode_manifest(bytes(damaged), "manifest.json")
+    assert decode_manifest(whole, "manifest.json").rows == 20
 
 
 def test_columns_that_are_no_arrow_file_are_refused(written, schema):
@@ -61,9 +74,22 @@ def test_columns_that_are_no_arrow_file_are_refused(written, schema):
 def test_a_later_format_is_refused(written, schema):
     folder, meta = written
     path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(CorruptObject, match="format version 2"):
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(CorruptObject, match="format version 3"):
         open_segment(folder, meta, schema)
+
+
+def test_an_earlier_format_without_a_checksum_is_read(written, schema):
+    folder, meta = written
+    path = folder / "manifest.json"
+    text = path.read_text()
+    text = text.replace('"format_version": 2', '"format_version": 1')
+    path.write_text(text[: text.rindex('"checksum": "')].rstrip().rstrip(",") + "}")
+    assert read_manifest(folder).format_version == 1
+    assert open_segment(folder, meta, schema).rows == 20
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(CorruptObject, match="carries no checksum"):
+        read_manifest(folder)
 
 
 def test_the_folder_of_another_segment_is_refused(written, schema):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mishards.storage.protocol import ObjectInfo, ObjectStore
@@ -12,7 +13,8 @@ class CountingStore:
     """Passes everything on and counts it, whether it succeeds or not.
 
     Attributes:
-        calls: by operation (`get`, `create`, `put`, `put_file`, `list`, `delete`).
+        calls: by operation (`get`, `create`, `put`, `put_file`, `list`, `delete`,
+            `delete_all`).
         bytes_read: given back by `get`.
         bytes_written: handed to `create` and `put`.
     """
@@ -54,6 +56,10 @@ class CountingStore:
     async def delete(self, key: str) -> None:
         self.calls["delete"] += 1
         await self._store.delete(key)
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        self.calls["delete_all"] += 1
+        await self._store.delete_all(keys)
 
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)

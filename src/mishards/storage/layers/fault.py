@@ -6,7 +6,7 @@ Invariant: without a fault from the plan everything passes through unchanged.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +111,11 @@ class FaultyStore:
         fault = await self._before("delete", key)
         await self._store.delete(key)
         _after(fault, key)
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        """Each object is a call of `delete` to the plan; the first that fails ends it."""
+        for key in keys:
+            await self.delete(key)
 
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)

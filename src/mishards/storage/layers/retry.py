@@ -7,7 +7,7 @@ could not tell its own success from another's; the caller has to step back inste
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,6 +57,10 @@ class RetryingStore:
 
     async def delete(self, key: str) -> None:
         await self._retry("delete", key, lambda: self._store.delete(key))
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        if keys:
+            await self._retry("delete_all", keys[0], lambda: self._store.delete_all(keys))
 
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)
