@@ -1,11 +1,53 @@
-"""Options of the test suite."""
+"""Options of the test suite, and the servers that tests share."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from typing import TypeVar
+
 import pytest
+
+from mishards.testing.services.etcd import Etcd
+from mishards.testing.services.mariadb import MariaDb
+from mishards.testing.services.postgresql import PostgreSql
+from mishards.testing.services.server import Server
+
+S = TypeVar("S", bound=Server)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=10, help="simulate the seeds below this number")
     group.addoption("--seed", type=int, default=None, help="simulate this seed alone")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDb]:
+    """A running server; a test takes a database of its own, and leaves the server running."""
+    with _installed(MariaDb) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """As `mariadb`."""
+    with _installed(PostgreSql) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Etcd]:
+    """As `mariadb`; a test takes a prefix of its own."""
+    with _installed(Etcd) as server:
+        yield server
+
+
+def _installed(kind: type[S]) -> S:
+    """A server of that kind; where its program is missing the test skips, on CI it fails."""
+    lack = kind.missing()
+    if lack and os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{lack}; .ci/services installs it")
+    if lack:
+        pytest.skip(f"{lack}; .ci/services installs it")
+    return kind()

@@ -1,6 +1,9 @@
+"""The metadata contract on every built-in store, on real servers where they have one."""
+
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -8,7 +11,9 @@ from mishards.core.runtime import Runtime
 from mishards.metadata.memory import MemoryMetadataStore
 from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.registry import open_metadata_store
-from mishards.testing.metadata_contract import MetadataContract
+from mishards.testing.metadata_contract import MetadataContract, MetadataServerContract
+from mishards.testing.services.mariadb import MariaDb
+from mishards.testing.services.postgresql import PostgreSql
 
 
 class TestMemoryMetadata(MetadataContract):
@@ -23,6 +28,26 @@ class TestSqliteMetadata(MetadataContract):
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.url = f"sqlite:///{tmp_path}/folder/metadata.db"
+
+    async def open(self, runtime: Runtime) -> MetadataStore:
+        return open_metadata_store(self.url, runtime)
+
+
+class TestMariaDbMetadata(MetadataServerContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, mariadb: MariaDb) -> None:
+        self.server = mariadb
+        self.url = mariadb.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> MetadataStore:
+        return open_metadata_store(self.url, runtime)
+
+
+class TestPostgreSqlMetadata(MetadataServerContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgresql: PostgreSql) -> None:
+        self.server = postgresql
+        self.url = postgresql.database(f"t{uuid4().hex}")
 
     async def open(self, runtime: Runtime) -> MetadataStore:
         return open_metadata_store(self.url, runtime)

@@ -1,4 +1,9 @@
+"""The registry contract on every built-in registry, on real servers where they have one."""
+
+from __future__ import annotations
+
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -6,7 +11,13 @@ from mishards.core.runtime import Runtime
 from mishards.discovery.memory import MemoryRegistry
 from mishards.discovery.protocol import Registry
 from mishards.discovery.registry import open_registry
-from mishards.testing.registry_contract import TTL_S, RegistryContract
+from mishards.testing.registry_contract import (
+    TTL_S,
+    RegistryContract,
+    RegistryServerContract,
+)
+from mishards.testing.services.mariadb import MariaDb
+from mishards.testing.services.postgresql import PostgreSql
 
 
 class TestMemoryRegistry(RegistryContract):
@@ -32,6 +43,26 @@ class TestSqliteRegistry(RegistryContract):
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.url = f"sqlite:///{tmp_path}/folder/metadata.db"
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry("sql", runtime, url=self.url, ttl_s=TTL_S)
+
+
+class TestMariaDbRegistry(RegistryServerContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, mariadb: MariaDb) -> None:
+        self.server = mariadb
+        self.url = mariadb.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry("sql", runtime, url=self.url, ttl_s=TTL_S)
+
+
+class TestPostgreSqlRegistry(RegistryServerContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgresql: PostgreSql) -> None:
+        self.server = postgresql
+        self.url = postgresql.database(f"t{uuid4().hex}")
 
     async def open(self, runtime: Runtime) -> Registry:
         return open_registry("sql", runtime, url=self.url, ttl_s=TTL_S)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from mishards.core.ids import NodeId
+from mishards.core.ids import LogId, NodeId
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -16,6 +16,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, order=True):
         roles: of `proxy`, `writer`, `reader`.
         address: of the internal protocol: `tcp://host:port`, `unix:///path` or `mem://name`.
         leads: ids of the logs it leads.
+        epochs: of its reigns over them, in the same order; missing ones count as 0.
         ready: serving; a draining or starting node is not.
         edge: address of the Milvus API where the node is a proxy.
     """
@@ -24,10 +25,18 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, order=True):
     roles: tuple[str, ...]
     address: str
     leads: tuple[int, ...] = ()
+    epochs: tuple[int, ...] = ()
     ready: bool = True
     edge: str = ""
     pid: int = 0
     host: str = ""
+
+    def reign(self, log_id: LogId) -> int:
+        """The epoch in which it says to lead the log; -1 when it does not."""
+        if log_id not in self.leads:
+            return -1
+        place = self.leads.index(log_id)
+        return self.epochs[place] if place < len(self.epochs) else 0
 
 
 class Registry(Protocol):

@@ -13,14 +13,20 @@ from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.liveness import Beat, Liveness
 from mishards.discovery.protocol import NodeInfo
-from mishards.storage.sql_engine import open_engine, read_transaction, write_transaction
+from mishards.storage.sql_engine import (
+    open_engine,
+    read_transaction,
+    schema_transaction,
+    write_transaction,
+)
+from mishards.storage.sql_types import TABLE_OPTIONS, ExactString
 
 T = TypeVar("T")
 
@@ -28,15 +34,17 @@ _log = logging.getLogger(__name__)
 
 FORGET_S = 600.0
 _LOCK_WAIT_S = 1.0
+_ANSWER_S = 2.0
 
 _schema = sa.MetaData()
 _nodes = sa.Table(
     "mishards_nodes",
     _schema,
-    sa.Column("node_id", sa.String(255), primary_key=True),
+    sa.Column("node_id", ExactString(255), primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
     sa.Column("beat_ms", sa.BigInteger, nullable=False),
+    **TABLE_OPTIONS,
 )
 
 _Row = tuple[str, str, int, int]
@@ -47,7 +55,7 @@ class SqlRegistry:
 
     def __init__(self, url: str, runtime: Runtime, *, ttl_s: float) -> None:
         """Raises `ConfigError` or `PluginError` when the URL cannot be used."""
-        self._engine = open_engine(url, lock_wait_s=_LOCK_WAIT_S)
+        self._engine = open_engine(url, lock_wait_s=_LOCK_WAIT_S, answer_s=_ANSWER_S)
         self._runtime = runtime
         self._ttl_s = ttl_s
         self._liveness = Liveness(ttl_s)
@@ -97,18 +105,10 @@ class SqlRegistry:
     def _prepared(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
         if not self._created:
             if not sa.inspect(self._engine).has_table(_nodes.name):
-                self._create()
+                with schema_transaction(self._engine) as connection:
+                    _schema.create_all(connection)
             self._created = True
         return work(*args)
-
-    def _create(self) -> None:
-        try:
-            with write_transaction(self._engine) as connection:
-                _schema.create_all(connection)
-        except (OperationalError, ProgrammingError):
-            # Another node may have created it between the look and the creation.
-            if not sa.inspect(self._engine).has_table(_nodes.name):
-                raise
 
     def _renew(self, node_id: str, body: str, now_ms: int) -> None:
         renewal = (

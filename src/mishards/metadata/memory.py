@@ -6,6 +6,7 @@ thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,7 @@ class MemoryMetadataStore:
     def __init__(self) -> None:
         self._cluster_id = ""
         self._version = MetadataVersion(0)
+        self._pruned = MetadataVersion(0)
         self._epochs: dict[LogId, Epoch] = {}
         # Records and, where the bytes are None, deleted keys; in the order of their versions.
         self._records: dict[str, tuple[MetadataVersion, bytes | None]] = {}
@@ -37,6 +39,8 @@ class MemoryMetadataStore:
         return self._version
 
     async def changes(self, since: MetadataVersion) -> Changes:
+        if since < self._pruned:
+            since = MetadataVersion(0)
         puts: list[tuple[str, bytes]] = []
         deletes: list[str] = []
         for key, (version, data) in reversed(self._records.items()):
@@ -76,6 +80,27 @@ class MemoryMetadataStore:
             self._records.pop(key, None)
             self._records[key] = (self._version, data)
         return Changes(expected, self._version, tuple(puts.items()), deletes)
+
+    async def restore(self, changes: Changes, epochs: Mapping[LogId, Epoch]) -> None:
+        if changes.version <= self._version:
+            raise MetadataConflict(
+                f"metadata is at version {self._version}; {changes.version} is not beyond it"
+            )
+        self._version = changes.version
+        gone: dict[str, bytes | None] = dict.fromkeys(self._records)
+        self._records = {
+            key: (changes.version, data) for key, data in {**gone, **dict(changes.puts)}.items()
+        }
+        for log_id, epoch in epochs.items():
+            self._epochs[log_id] = max(epoch, self._epochs.get(log_id, Epoch(0)))
+
+    async def prune(self, before: MetadataVersion) -> None:
+        self._pruned = max(self._pruned, min(before, self._version))
+        self._records = {
+            key: held
+            for key, held in self._records.items()
+            if held[1] is not None or held[0] > self._pruned
+        }
 
     async def close(self) -> None:
         pass

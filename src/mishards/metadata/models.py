@@ -195,6 +195,8 @@ class LogMeta(_Record, frozen=True, kw_only=True, tag="log"):
     Attributes:
         replay_from: the first entry that may hold something not yet sealed.
         build_min_rows: the leader builds no index on a smaller segment.
+        fences: entries that are never trimmed: where a leader of before would go on to write,
+            something has to stand for as long as such a leader may live.
     """
 
     id: LogId
@@ -202,6 +204,7 @@ class LogMeta(_Record, frozen=True, kw_only=True, tag="log"):
     leader: NodeId = NodeId("")
     replay_from: EntrySeq = EntrySeq(1)
     build_min_rows: int = 0
+    fences: tuple[EntrySeq, ...] = ()
 
     @property
     def key(self) -> str:

@@ -6,6 +6,7 @@ the leader's, checked on its snapshot before it commits; the store checks epoch 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -44,7 +45,11 @@ class MetadataStore(Protocol):
         """The newest version; 0 when nothing was committed."""
 
     async def changes(self, since: MetadataVersion) -> Changes:
-        """All changes after `since`, in one consistent read; all records when `since` is 0."""
+        """All changes after `since`, in one consistent read; all records when `since` is 0.
+
+        Where deleted keys after `since` were pruned, the answer is that for 0, and says so in its
+        own `since`.
+        """
 
     async def begin_epoch(self, log_id: LogId, epoch: Epoch) -> None:
         """Record that `epoch` reigns over the log; later commits of lower epochs are refused.
@@ -68,6 +73,23 @@ class MetadataStore(Protocol):
 
         Raises:
             MetadataConflict: the log's epoch is not `epoch`, or the version is not `expected`.
+        """
+
+    async def restore(self, changes: Changes, epochs: Mapping[LogId, Epoch]) -> None:
+        """Replace all records by those of `changes` (`since` 0), at its version: for repairs,
+        while nothing leads; no epoch is checked. All or nothing.
+
+        Records that go are told as deleted by later `changes`. An epoch never falls: each log
+        gets the higher one of those recorded and given.
+
+        Raises:
+            MetadataConflict: the store is at that version, or beyond it.
+        """
+
+    async def prune(self, before: MetadataVersion) -> None:
+        """Forget which keys were deleted by the versions up to `before`; idempotent.
+
+        Anyone may call it. Records, the version and epochs stay as they are.
         """
 
     async def close(self) -> None:

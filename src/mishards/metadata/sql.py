@@ -2,12 +2,12 @@
 
 Invariants: a commit is one transaction that holds the one row of `mishards_state` locked, so
 commits follow one another, and each sees the version and the epoch it checks; deleted records stay
-as rows without a body, so that the changes since any version can be told.
+as rows without a body until they are pruned, so that changes can be told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,42 +19,22 @@ from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.core.runtime import Runtime
 from mishards.metadata.protocol import Changes
 from mishards.metadata.sql_errors import metadata_error
+from mishards.metadata.sql_schema import ROW, SCHEMA_VERSION, prepare
+from mishards.metadata.sql_schema import epochs as _epochs
+from mishards.metadata.sql_schema import records as _records
+from mishards.metadata.sql_schema import state as _state
 from mishards.storage.sql_engine import (
     BUSY_TIMEOUT_S,
     open_engine,
     read_transaction,
+    schema_transaction,
     write_transaction,
 )
 
-SCHEMA_VERSION = 1
+_KEYS_AT_ONCE = 500
+"""Keys that one statement names: databases limit their number."""
 
 T = TypeVar("T")
-
-_tables = sa.MetaData()
-_state = sa.Table(
-    "mishards_state",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("cluster_id", sa.String(255), nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("schema_version", sa.Integer, nullable=False),
-)
-_records = sa.Table(
-    "mishards_records",
-    _tables,
-    sa.Column("record_key", sa.String(255), primary_key=True),
-    sa.Column("version", sa.BigInteger, nullable=False, index=True),
-    # The length makes MariaDB choose a type that holds it; others have but one.
-    sa.Column("body", sa.LargeBinary(2**32 - 1)),
-)
-_epochs = sa.Table(
-    "mishards_epochs",
-    _tables,
-    sa.Column("log_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-)
-_ROW = 1
-"""Id of the one row of `mishards_state`."""
 
 
 class SqlMetadataStore:
@@ -65,7 +45,7 @@ class SqlMetadataStore:
 
         Args:
             url: of SQLAlchemy, for example `sqlite:////folder/file`.
-            lock_wait_s: how long to wait for another process's lock on a SQLite file.
+            lock_wait_s: how long to wait for another process's lock.
 
         Raises:
             ConfigError, PluginError: the URL cannot be used.
@@ -102,6 +82,12 @@ class SqlMetadataStore:
     ) -> Changes:
         return await self._call(write_transaction, _commit, log_id, epoch, expected, puts, deletes)
 
+    async def restore(self, changes: Changes, epochs: Mapping[LogId, Epoch]) -> None:
+        await self._call(write_transaction, _restore, changes, epochs)
+
+    async def prune(self, before: MetadataVersion) -> None:
+        await self._call(write_transaction, _prune, before)
+
     async def close(self) -> None:
         await self._runtime.blocking(self._engine.dispose)
 
@@ -118,7 +104,7 @@ class SqlMetadataStore:
 
     def _open(self, cluster_id: str) -> str:
         try:
-            with write_transaction(self._engine) as connection:
+            with schema_transaction(self._engine) as connection:
                 found = _open(connection, cluster_id, self._name)
         except sa.exc.SQLAlchemyError as error:
             raise metadata_error(self._name, error) from error
@@ -148,29 +134,25 @@ def _file_id(path: Path) -> tuple[int, int]:
 
 
 def _open(connection: Connection, cluster_id: str, name: str) -> str:
-    _tables.create_all(connection)
-    row = connection.execute(sa.select(_state).with_for_update()).one_or_none()
-    if row is None:
+    prepare(connection, name)
+    found = connection.execute(
+        sa.select(_state.c.cluster_id).with_for_update()
+    ).scalar_one_or_none()
+    if found is None:
         connection.execute(
             _state.insert().values(
-                id=_ROW, cluster_id=cluster_id, version=0, schema_version=SCHEMA_VERSION
+                id=ROW, cluster_id=cluster_id, version=0, schema_version=SCHEMA_VERSION, pruned=0
             )
         )
         return cluster_id
-    if row.schema_version != SCHEMA_VERSION:
-        raise DataInUse(
-            f"the metadata database {name} has schema version {row.schema_version}; "
-            f"this release uses {SCHEMA_VERSION}"
-        )
-    if not row.cluster_id and cluster_id:
+    if not found and cluster_id:
         connection.execute(_state.update().values(cluster_id=cluster_id))
         return cluster_id
-    if cluster_id not in ("", row.cluster_id):
+    if cluster_id not in ("", found):
         raise DataInUse(
-            f"the metadata database {name} belongs to cluster {row.cluster_id!r}, "
-            f"not {cluster_id!r}"
+            f"the metadata database {name} belongs to cluster {found!r}, not {cluster_id!r}"
         )
-    return str(row.cluster_id)
+    return str(found)
 
 
 def _version(connection: Connection) -> MetadataVersion:
@@ -189,7 +171,9 @@ def _epoch(connection: Connection, log_id: LogId) -> Epoch:
 
 
 def _changes(connection: Connection, since: MetadataVersion) -> Changes:
-    version = _version(connection)
+    version, pruned = connection.execute(sa.select(_state.c.version, _state.c.pruned)).one()
+    if since < pruned:
+        since = MetadataVersion(0)
     query = (
         sa.select(_records.c.record_key, _records.c.body)
         .where(_records.c.version > since)
@@ -204,7 +188,7 @@ def _changes(connection: Connection, since: MetadataVersion) -> Changes:
             deletes.append(key)
         else:
             puts.append((key, body))
-    return Changes(since, version, tuple(puts), tuple(deletes))
+    return Changes(since, MetadataVersion(version), tuple(puts), tuple(deletes))
 
 
 def _begin_epoch(connection: Connection, log_id: LogId, epoch: Epoch) -> None:
@@ -233,10 +217,32 @@ def _commit(
     if expected != version:
         raise MetadataConflict(f"metadata is at version {version}, not {expected}")
     version = MetadataVersion(expected + 1)
-    changed: dict[str, bytes | None] = {**dict.fromkeys(deletes), **puts}
+    _write(connection, version, {**dict.fromkeys(deletes), **puts})
+    return Changes(expected, version, tuple(puts.items()), deletes)
+
+
+def _restore(connection: Connection, changes: Changes, epochs: Mapping[LogId, Epoch]) -> None:
+    version = _locked_version(connection)
+    if changes.version <= version:
+        raise MetadataConflict(
+            f"metadata is at version {version}; {changes.version} is not beyond it"
+        )
+    for log_id, epoch in epochs.items():
+        if epoch > _epoch(connection, log_id):
+            _begin_epoch(connection, log_id, epoch)
+    gone = connection.execute(sa.select(_records.c.record_key)).scalars()
+    _write(connection, changes.version, {**dict.fromkeys(gone), **dict(changes.puts)})
+
+
+def _write(
+    connection: Connection, version: MetadataVersion, changed: Mapping[str, bytes | None]
+) -> None:
+    """Give records their bodies, None for a deleted one, and the store its version."""
     if changed:
-        old = _records.delete().where(_records.c.record_key == sa.bindparam("key"))
-        connection.execute(old, [{"key": key} for key in changed])
+        keys = list(changed)
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            connection.execute(_records.delete().where(_records.c.record_key.in_(some)))
         connection.execute(
             _records.insert(),
             [
@@ -245,4 +251,11 @@ def _commit(
             ],
         )
     connection.execute(_state.update().values(version=version))
-    return Changes(expected, version, tuple(puts.items()), deletes)
+
+
+def _prune(connection: Connection, before: MetadataVersion) -> None:
+    before = min(before, _locked_version(connection))
+    connection.execute(
+        _records.delete().where(_records.c.version <= before, _records.c.body.is_(None))
+    )
+    connection.execute(_state.update().where(_state.c.pruned < before).values(pruned=before))

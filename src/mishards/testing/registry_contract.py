@@ -7,7 +7,8 @@ Subclass `RegistryContract` under a name that starts with `Test` and give `open`
             return MyRegistry(runtime, ..., ttl_s=TTL_S)
 
 Within one test every call of `open` gives one more handle, as of one more process, to the same, at
-first empty, registry; for another test the registry is another one.
+first empty, registry; for another test the registry is another one. A registry that a server keeps
+is held to `RegistryServerContract` instead.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo, Registry
+from mishards.testing.expect import raises
+from mishards.testing.outage import LONGEST_S, Outage
 from mishards.testing.stepped import SteppedRuntime
 
 TTL_S = 3.0
@@ -135,5 +139,66 @@ class RegistryContract:
             handles = [await handle() for _ in range(4)]
             await asyncio.gather(*(handles[i % 4].announce(node(f"n{i % 8}")) for i in range(32)))
             assert await names(handles[0]) == [f"n{i}" for i in range(8)]
+
+        self.play(case)
+
+    def test_ids_that_differ_are_different_nodes(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            registry = await handle()
+            ids = ["A", "a", "a ", "á", "ä"]
+            for name in ids:
+                await registry.announce(node(name))
+            assert await names(registry) == sorted(ids)
+            await registry.withdraw(NodeId("A"))
+            assert await names(registry) == sorted(ids[1:])
+
+        self.play(case)
+
+
+class RegistryServerContract(RegistryContract):
+    """As `RegistryContract`, and give `server`: what keeps it. It runs when a test ends."""
+
+    server: Outage
+
+    def test_without_its_server_every_call_is_unavailable_until_it_is_back(self) -> None:
+        async def case(_: SteppedRuntime, handle: Handle) -> None:
+            registry = await handle()
+            await registry.announce(node("a"))
+            for away, back in (
+                (self.server.stop, self.server.start),
+                (self.server.freeze, self.server.thaw),
+            ):
+                away()
+                try:
+                    async with asyncio.timeout(LONGEST_S):
+                        await raises(Unavailable, registry.nodes())
+                        await raises(Unavailable, registry.announce(node("a")))
+                        await raises(Unavailable, registry.withdraw(NodeId("a")))
+                finally:
+                    back()
+                await registry.announce(node("a"))
+                assert await names(registry) == ["a"]
+
+        self.play(case)
+
+    def test_an_outage_makes_nobody_look_dead(self) -> None:
+        async def case(runtime: SteppedRuntime, handle: Handle) -> None:
+            one, other = await handle(), await handle()
+            await one.announce(node("a"))
+            await other.announce(node("b"))
+            assert await names(other) == ["a", "b"]
+            self.server.stop()
+            try:
+                runtime.advance(10 * TTL_S)
+                await raises(Unavailable, other.nodes())
+            finally:
+                self.server.start()
+            await other.announce(node("b"))
+            assert await names(other) == ["a", "b"]
+            for _ in range(round(2 * TTL_S / BEAT_S)):
+                await other.announce(node("b"))
+                await other.nodes()
+                runtime.advance(BEAT_S)
+            assert await names(other) == ["b"]
 
         self.play(case)

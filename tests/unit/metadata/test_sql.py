@@ -166,10 +166,10 @@ def test_a_store_that_was_not_opened_is_unavailable(file: Path) -> None:
     run(file, case)
 
 
-def test_another_schema_version_is_refused(file: Path) -> None:
+def test_the_schema_version_of_a_newer_release_is_refused(file: Path) -> None:
     async def case(store: SqlMetadataStore) -> None:
         error = await raises(DataInUse, store.open("one"))
-        assert "schema version 99; this release uses 1" in error.message
+        assert "schema version 99 of a newer release" in error.message
 
     run(file, begin)
     with closing(sqlite3.connect(file)) as other:
