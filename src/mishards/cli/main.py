@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from mishards.cli import config, roles, status, up
+from mishards.cli import backup, config, handover, restore, roles, status, up
 from mishards.core.errors import MishardsError
 
 app = typer.Typer(
@@ -21,6 +21,9 @@ app.command("proxy")(roles.proxy)
 app.command("writer")(roles.writer)
 app.command("reader")(roles.reader)
 app.command("status")(status.status)
+app.command("handover")(handover.handover)
+app.command("backup")(backup.backup)
+app.command("restore")(restore.restore)
 app.add_typer(config.app, name="config")
 
 

@@ -27,6 +27,8 @@ def status(
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
         return
     show(_nodes(report), _collections(report), _segments(report))
+    for reason in sorted(_damage(report)):
+        print(f"damage: {reason}")
 
 
 def _nodes(report: ClusterReport) -> Table:
@@ -66,12 +68,23 @@ def _collections(report: ClusterReport) -> Table:
     return table
 
 
+def _damage(report: ClusterReport) -> set[str]:
+    """What nodes found wrong with segments, each once."""
+    return {
+        reason
+        for collection in report.collections
+        for segment in collection.segments
+        for reason in segment.quarantined_by.values()
+    }
+
+
 def _segments(report: ClusterReport) -> Table:
     table = new_table("collection", "partition", "segment", "rows", "MB", "served by")
     table.title = "segments"
     for collection in report.collections:
         for segment in collection.segments:
             served = [f"{node} ({how})" for node, how in segment.served_by.items()]
+            served += [f"{node}: QUARANTINED" for node in segment.quarantined_by]
             table.add_row(
                 collection.name,
                 segment.partition,

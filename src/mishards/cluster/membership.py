@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from functools import cached_property
 
 import msgspec
@@ -43,11 +44,16 @@ class MembershipView(msgspec.Struct, frozen=True, dict=True):
     def readers(self) -> tuple[NodeInfo, ...]:
         return self.ready_readers
 
-    def leader(self, log_id: LogId) -> NodeInfo | None:
-        """The node that says it leads the log; of several, one that is not suspected."""
+    def leader(self, log_id: LogId, refused: Collection[NodeId] = ()) -> NodeInfo | None:
+        """The node that says it leads the log.
+
+        Of several, that of the newest reign that neither `refused` nor is suspected, if there is
+        one, else that of the newest reign.
+        """
         leaders = [node for node in self.nodes if log_id in node.leads]
-        trusted = [node for node in leaders if node.id not in self.suspects]
-        return next(iter(trusted or leaders), None)
+        doubted = {*self.suspects, *refused}
+        trusted = [node for node in leaders if node.id not in doubted]
+        return max(trusted or leaders, key=lambda node: node.reign(log_id), default=None)
 
 
 class Membership:
@@ -97,6 +103,11 @@ class Membership:
         task = self._runtime.spawn(self._trust_again(node_id), f"suspicion of {node_id}")
         self._trusting.add(task)
         task.add_done_callback(self._trusting.discard)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the registry answered when it was last asked."""
+        return self._reachable
 
     async def refresh(self) -> None:
         """Ask the registry now; when it cannot be reached the view stays as it is."""

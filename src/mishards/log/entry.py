@@ -59,6 +59,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: highest so far in the log, at least every mutation's.
         leader: not empty: this entry begins `epoch`, and this node leads it.
         skips: torn entries just before this one, found by the leader that begins its epoch here.
+        ceiling: no timestamp beyond this was given away before a later entry is durable, so the
+            next leader begins behind it; 0 in logs that say nothing of it.
     """
 
     log_id: LogId
@@ -68,6 +70,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     mutations: tuple[Mutation, ...] = ()
     leader: NodeId = NodeId("")
     skips: tuple[EntrySeq, ...] = ()
+    ceiling: Timestamp = Timestamp(0)
 
 
 class _MutationHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -90,6 +93,7 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     leader: NodeId
     skips: tuple[EntrySeq, ...]
     mutations: tuple[_MutationHeader, ...]
+    ceiling: Timestamp = Timestamp(0)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -107,6 +111,7 @@ def encode_entry(entry: Entry) -> bytes:
             entry.leader,
             entry.skips,
             tuple(_mutation_header(mutation) for mutation in entry.mutations),
+            entry.ceiling,
         )
     )
     parts: list[bytes | memoryview] = [header]
@@ -174,6 +179,7 @@ def decode_entry(data: bytes | memoryview, name: str) -> Entry:
         mutations=tuple(mutations),
         leader=header.leader,
         skips=header.skips,
+        ceiling=header.ceiling,
     )
 
 

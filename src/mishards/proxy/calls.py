@@ -54,6 +54,8 @@ class SearchCall(_Read, frozen=True, kw_only=True):
         params: search parameters (`ef`, `nprobe`, …) as the client gave them.
         shape: equal for calls that are equal but for their vectors, as far as the edge knows;
             empty where it does not say.
+        allow_partial: whether what no reader can serve may be left out; None for what the proxy
+            is set to.
     """
 
     field: str = ""
@@ -64,6 +66,30 @@ class SearchCall(_Read, frozen=True, kw_only=True):
     metric: str = ""
     params: dict[str, Any] = {}
     shape: bytes = b""
+    allow_partial: bool | None = None
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what it should have seen an answer saw.
+
+    Attributes:
+        rows: in the sealed segments of the read.
+        searched_rows: in those of them that were searched.
+        growing: whether growing rows were searched, where they should have been.
+        missing: what was not searched, and why.
+    """
+
+    segments: int
+    searched_segments: int
+    rows: int
+    searched_rows: int
+    growing: bool
+    missing: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Of the sealed rows, from 0 to 1."""
+        return self.searched_rows / self.rows if self.rows else 1.0
 
 
 class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +102,7 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
         columns: one row per hit, named by output field; None when none were asked for. Dynamic
             fields stand in the column `$meta` as JSON text, whole or cut to the keys asked for.
         output: names to answer with, the dynamic keys among them.
+        coverage: what a partial answer covers; None for a complete one.
     """
 
     view: CollectionView
@@ -86,12 +113,14 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     columns: pa.RecordBatch | None
     output: tuple[str, ...]
     read_ts: Timestamp
+    coverage: Coverage | None = None
 
 
 class QueryCall(_Read, frozen=True, kw_only=True):
     """Rows by filter; `output == ("count(*)",)` asks for their number. `limit` 0 means none.
 
     Attributes:
+        allow_partial: whether what no reader can serve may be left out.
         as_of: see what was there at this moment and nothing newer, whatever the level says; rows
             sealed since then come as they are now. 0 for none.
     """
@@ -99,16 +128,18 @@ class QueryCall(_Read, frozen=True, kw_only=True):
     limit: int = 0
     offset: int = 0
     as_of: int = 0
+    allow_partial: bool = False
 
 
 class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows by primary key, or `count` alone. `columns`, `output` as in `SearchAnswer`."""
+    """Rows by primary key, or `count` alone. All else as in `SearchAnswer`."""
 
     view: CollectionView
     columns: pa.RecordBatch | None
     count: int | None
     output: tuple[str, ...]
     read_ts: Timestamp
+    coverage: Coverage | None = None
 
 
 class InsertCall(_Call, frozen=True, kw_only=True):

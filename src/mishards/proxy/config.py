@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -26,6 +28,9 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         suspect_s: how long a reader that failed is passed over.
         stall_s: a reader that has not answered for so long is asked how it is; one that leaves
             that unanswered for as long has failed.
+        partial: what becomes of a search when no reader can serve a segment: `fail`, or `partial`
+            for an answer from the others that says what it misses. A search that says
+            `allow_partial_results` itself decides for itself; a query is partial only if it does.
         hedge: whether slow sub-requests are sent to a second reader.
         hedge_budget: greatest share of sub-requests that are hedged.
         hedge_least_ms: a sub-request is never hedged earlier than this.
@@ -45,6 +50,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     no_reader_wait_s: float = 5.0
     suspect_s: float = 2.0
     stall_s: float = 0.5
+    partial: Literal["fail", "partial"] = "fail"
     hedge: bool = True
     hedge_budget: float = 0.05
     hedge_least_ms: float = 10.0

@@ -9,14 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mishards.core.errors import (
-    DeadlineExceeded,
-    InternalError,
-    InvalidParameter,
-    NotLeader,
-    NotReady,
-    Unavailable,
-)
+from mishards.core.errors import InternalError, InvalidParameter, SystemFault
 from mishards.core.ids import Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.timestamps import physical_ms
@@ -80,7 +73,8 @@ class ConsistencyClock:
             answer = await channel.call(
                 NewestTimestamp(), timeout_s=min(timeout_s, _LEADER_TIMEOUT_S)
             )
-        except (Unavailable, NotLeader, NotReady, DeadlineExceeded):
+        except SystemFault:
+            # A leader that cannot tell, for it cannot reach storage, is as good as none.
             return Moment(known, from_storage=True)
         return Moment(max(known, _timestamp(answer)))
 

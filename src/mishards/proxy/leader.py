@@ -1,10 +1,13 @@
 """Calls to the leader of a log: found through membership, retried across a change of leader.
 
 Invariant: a write is repeated with the same token only, so that it is applied once. A DDL is
-repeated only where the peer certainly did not take it: it never got a connection, or said so.
+repeated only where the peer certainly did not take it: it never got a connection, or said so; or
+where doing it twice is doing it once, as an import is, which brings its own ids.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from mishards.cluster.membership import Membership
 from mishards.core.errors import (
@@ -15,15 +18,25 @@ from mishards.core.errors import (
     Unavailable,
     Unreachable,
 )
-from mishards.core.ids import LogId
+from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
-from mishards.rpc.messages import AllocateTimestamp, Flush, Message, NewestTimestamp, Reply, Write
+from mishards.discovery.protocol import NodeInfo
+from mishards.rpc.messages import (
+    AllocateTimestamp,
+    Flush,
+    ImportCollections,
+    Message,
+    NewestTimestamp,
+    Reply,
+    Write,
+)
 from mishards.rpc.protocol import Channel, Transport
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _SUSPECT_S = 1.0
-_REPEATABLE = (Write, Flush, NewestTimestamp, AllocateTimestamp)
+_LOOK_S = 0.1
+_REPEATABLE = (Write, Flush, NewestTimestamp, AllocateTimestamp, ImportCollections)
 
 
 class LeaderClient:
@@ -52,14 +65,16 @@ class LeaderClient:
         deadline = self._runtime.monotonic_s() + timeout_s
         pause = _FIRST_PAUSE_S
         last: MishardsError = NotReady(f"log {self._log_id} has no leader")
+        refused: set[NodeId] = set()
         while (remaining := deadline - self._runtime.monotonic_s()) > 0:
-            node = self._membership.leader(self._log_id)
+            node = self._membership.view.leader(self._log_id, refused)
+            refused.clear()
             if node is not None:
-                channel = self._transport.channel(node.address)
                 try:
-                    return await channel.call(message, timeout_s=remaining)
+                    return await self._ask(node, message, remaining)
                 except (NotLeader, NotReady) as error:
                     last = error
+                    refused.add(node.id)
                 except Unavailable as error:
                     # A dead leader stays in the registry for a while, beside its successor.
                     self._membership.suspect(node.id, _SUSPECT_S)
@@ -70,3 +85,20 @@ class LeaderClient:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             await self._membership.refresh()
         raise DeadlineExceeded(f"no leader answered within {timeout_s:g} s: {last.message}")
+
+    async def _ask(self, node: NodeInfo, message: Message, timeout_s: float) -> Reply:
+        """The answer of one node; given up when another is known to lead.
+
+        Raises:
+            Unavailable: that came first; the node may still do what it was asked to.
+        """
+        channel = self._transport.channel(node.address)
+        call = asyncio.ensure_future(channel.call(message, timeout_s=timeout_s))
+        try:
+            while not (await asyncio.wait((call,), timeout=_LOOK_S))[0]:
+                now = self._membership.leader(self._log_id)
+                if now is not None and now.id != node.id:
+                    raise Unavailable(f"{now.id} leads log {self._log_id}, no longer {node.id}")
+            return await call
+        finally:
+            call.cancel()

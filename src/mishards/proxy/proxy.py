@@ -206,6 +206,7 @@ class Proxy:
             version=self.state.snapshot.version,
             applied_seq={self._log_id: self.state.known_seq},
             applied_ts={self._log_id: self.state.known_ts},
+            oldest_version=self._reading.in_use.oldest(),
         )
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from mishards.core import limits
 from mishards.core.columns import arrow_schema
 from mishards.core.errors import InvalidParameter, StalePlan
-from mishards.core.ids import Timestamp
 from mishards.expr import Filter
 from mishards.metadata.models import ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView
-from mishards.proxy.calls import QueryAnswer, QueryCall
+from mishards.proxy.calls import Coverage, QueryAnswer, QueryCall
 from mishards.proxy.consistency import Moment
+from mishards.proxy.coverage import coverage_of
 from mishards.proxy.merge import merge_rows
 from mishards.proxy.output import OutputPlan, cut_dynamic, plan_output
 from mishards.proxy.plan import read_scope
 from mishards.proxy.prepare import compile_selection
 from mishards.proxy.reading import Reading
+from mishards.proxy.scatter import Gathered
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import Query, QueryPartial
 
@@ -27,8 +29,22 @@ COUNT = "count(*)"
 _PLANS = 3
 
 
+class _Found(NamedTuple):
+    """What the readers answered; `coverage` None where that is everything."""
+
+    partials: list[QueryPartial]
+    coverage: Coverage | None
+
+    def total(self) -> int:
+        return sum(partial.count for partial in self.partials)
+
+
 class QueryPath:
-    """The proxy's queries."""
+    """The proxy's queries.
+
+    Whoever reads rows may write by them (a delete by filter does), so a query is partial only
+    where the call itself allows it, whatever the proxy is set to.
+    """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -38,7 +54,8 @@ class QueryPath:
         deadline_s = self._reading.deadline_s(call.timeout_s)
         for attempt in range(_PLANS):
             try:
-                return await self._query_once(call, deadline_s)
+                with self._reading.in_use.held():
+                    return await self._query_once(call, deadline_s)
             except StalePlan:
                 if attempt == _PLANS - 1:
                     raise
@@ -51,15 +68,28 @@ class QueryPath:
         _check(call, selection)
         moment = await self._reading.moment(call, view, deadline_s)
         if call.output == (COUNT,):
-            partials = await self._ask(call, view, selection, moment, (), deadline_s, count=True)
-            total = sum(partial.count for partial in partials)
-            return _answer(view, None, total, (COUNT,), moment.read_ts)
+            found = await self._ask(call, view, selection, moment, (), deadline_s, count=True)
+            return QueryAnswer(
+                view=view,
+                columns=None,
+                count=found.total(),
+                output=(COUNT,),
+                read_ts=moment.read_ts,
+                coverage=found.coverage,
+            )
         output = plan_output(view.schema, call.output, with_primary=True)
-        partials = await self._ask(
+        found = await self._ask(
             call, view, selection, moment, output.columns, deadline_s, count=False
         )
-        rows = merge_rows(partials, view.schema.primary.name, call.offset, call.limit)
-        return _answer(view, _shaped(rows, view, output), None, output.names, moment.read_ts)
+        rows = merge_rows(found.partials, view.schema.primary.name, call.offset, call.limit)
+        return QueryAnswer(
+            view=view,
+            columns=_shaped(rows, view, output),
+            count=None,
+            output=output.names,
+            read_ts=moment.read_ts,
+            coverage=found.coverage,
+        )
 
     async def _ask(
         self,
@@ -72,7 +102,7 @@ class QueryPath:
         *,
         count: bool,
         loaded_only: bool = True,
-    ) -> list[QueryPartial]:
+    ) -> _Found:
         scope = read_scope(
             view,
             call.partitions,
@@ -93,7 +123,11 @@ class QueryPath:
                 count=count,
             )
 
-        return await self._reading.read(plan, request, moment, deadline_s)
+        gathered: Gathered[QueryPartial] = await self._reading.read(
+            plan, request, moment, deadline_s, partial=call.allow_partial
+        )
+        partials = [partial for _, partial in gathered.served]
+        return _Found(partials, coverage_of(plan, gathered.missing))
 
     async def row_count(
         self, view: CollectionView, partitions: Sequence[str], timeout_s: float
@@ -107,10 +141,10 @@ class QueryPath:
             consistency=ConsistencyLevel.STRONG,
         )
         moment = await self._reading.moment(call, view, deadline_s)
-        partials = await self._ask(
+        found = await self._ask(
             call, view, None, moment, (), deadline_s, count=True, loaded_only=False
         )
-        return sum(partial.count for partial in partials)
+        return found.total()
 
 
 def _check(call: QueryCall, selection: Filter | None) -> None:
@@ -140,13 +174,3 @@ def _shaped(
         fields = [whole.field(name) for name in output.columns]
         return pa.RecordBatch.from_pylist([], schema=pa.schema(fields))
     return cut_dynamic(rows.select(list(output.columns)), output)
-
-
-def _answer(
-    view: CollectionView,
-    rows: pa.RecordBatch | None,
-    count: int | None,
-    names: tuple[str, ...],
-    read_ts: Timestamp,
-) -> QueryAnswer:
-    return QueryAnswer(view=view, columns=rows, count=count, output=names, read_ts=read_ts)

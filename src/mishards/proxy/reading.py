@@ -11,12 +11,15 @@ from mishards.cluster.membership import Membership, MembershipView
 from mishards.core.errors import DeadlineExceeded, SegmentUnavailable
 from mishards.core.ids import MetadataVersion, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
+from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.snapshot import CollectionView
+from mishards.proxy.assignment import Assignment
 from mishards.proxy.calls import QueryCall, SearchCall
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.consistency import ConsistencyClock, Moment
+from mishards.proxy.hedging import HedgeClock
 from mishards.proxy.plan import Router, RouteTable, Scope
-from mishards.proxy.scatter import Assignment, HedgeClock, P, Scatter, Served
+from mishards.proxy.scatter import Gathered, Missing, P, Scatter
 from mishards.proxy.state import ProxyState
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import (
@@ -50,6 +53,13 @@ class ReadPlan(msgspec.Struct, frozen=True):
     def narrowed(self, units: tuple[Unit, ...]) -> Assignment:
         """The plan's assignment for some of its units."""
         return Assignment(self.assignment.preferences, units, self.assignment.growing)
+
+    def without(self, missing: Missing) -> ReadPlan:
+        """The plan for what is not missing."""
+        if not missing:
+            return self
+        units = tuple(unit for unit in self.assignment.units if unit not in missing)
+        return msgspec.structs.replace(self, assignment=self.narrowed(units))
 
     def point(self, units: Sequence[Unit], moment: Moment) -> ReadPoint:
         """What a reader of `units` is told."""
@@ -98,6 +108,8 @@ class Reading:
         self._plans: dict[int, ReadPlan] = {}
         self._known_addresses: tuple[MembershipView, dict[NodeId, str]] = (membership.view, {})
         self.state = state
+        self.in_use = VersionsInUse(lambda: state.snapshot.version)
+        """To be held by whoever plans on the state's snapshot, until the read ends."""
 
     def deadline_s(self, timeout_s: float) -> float:
         """The end of a call that starts now, on the monotonic clock."""
@@ -196,25 +208,35 @@ class Reading:
             await self._runtime.sleep(_READER_POLL_S)
             await self._membership.refresh()
 
+    def allows_partial(self, call: SearchCall) -> bool:
+        """Whether an answer to `call` may leave out what no reader can serve."""
+        asked = call.allow_partial
+        return self._config.partial == "partial" if asked is None else asked
+
     async def read(
         self,
         plan: ReadPlan,
         request: Callable[[Sequence[Unit], Moment], Message],
         moment: Moment,
         deadline_s: float,
-    ) -> list[R]:
-        """The partials that answer for all units of the plan, all of one moment.
+        *,
+        partial: bool = False,
+    ) -> Gathered[R]:
+        """Answers for all units of the plan, all of one moment.
 
         Readers that find the end of the log on storage by themselves may find different ends: all
         are asked again at the latest one, so that no mutation is seen in part.
+
+        Args:
+            partial: leave out what no reader can serve, instead of failing.
         """
-        partials: list[R] = await self._read_once(plan, request, moment, deadline_s)
+        gathered: Gathered[R] = await self._read_once(plan, request, moment, deadline_s, partial)
         if moment.from_storage:
-            ends = {partial.read_ts for partial in partials}
+            ends = {answer.read_ts for _, answer in gathered.served}
             if len(ends) > 1:
                 latest = Moment(max(ends))
-                partials = await self._read_once(plan, request, latest, deadline_s)
-        return partials
+                gathered = await self._read_once(plan, request, latest, deadline_s, partial)
+        return gathered
 
     async def _read_once(
         self,
@@ -222,17 +244,19 @@ class Reading:
         request: Callable[[Sequence[Unit], Moment], Message],
         moment: Moment,
         deadline_s: float,
-    ) -> list[R]:
+        partial: bool,
+    ) -> Gathered[R]:
         scatter: Scatter[R] = self._scatter(
-            plan.assignment, lambda units: request(units, moment), deadline_s
+            plan.assignment, lambda units: request(units, moment), deadline_s, partial
         )
-        return [partial for _, partial in await scatter.run()]
+        return await scatter.run()
 
     def _scatter(
         self,
         assignment: Assignment,
         request: Callable[[Sequence[Unit]], Message],
         deadline_s: float,
+        partial: bool,
     ) -> Scatter[P]:
         return Scatter(
             self._runtime,
@@ -243,6 +267,7 @@ class Reading:
             assignment,
             request,
             deadline_s,
+            partial=partial,
         )
 
     async def fetch(
@@ -251,9 +276,11 @@ class Reading:
         units: tuple[Unit, ...],
         request: Callable[[Sequence[Unit]], Message],
         deadline_s: float,
-    ) -> Served[Rows]:
+        *,
+        partial: bool = False,
+    ) -> Gathered[Rows]:
         """Rows of `units`, each answer with the units it is for."""
-        scatter: Scatter[Rows] = self._scatter(plan.narrowed(units), request, deadline_s)
+        scatter: Scatter[Rows] = self._scatter(plan.narrowed(units), request, deadline_s, partial)
         return await scatter.run()
 
     async def catch_up(self, deadline_s: float) -> None:

@@ -1,33 +1,31 @@
 """Sending sub-requests to readers: fail-over of only what failed, and hedged copies.
 
-Invariants: a unit is answered for exactly once in what `scatter` returns; a unit is tried on each
-reader at most once per branch; nothing is sent past the deadline; a read that cannot be complete
-is an error. A reader that answers nothing at all for a while counts as failed, hedged or not; one
-that works long does not, since it still says how it is.
+Invariants: a unit is answered for exactly once in what is gathered, or is named there as missing.
+It is missing only where partial answers are allowed and every reader has failed it; otherwise a
+read that cannot be complete is an error. A unit is tried on each reader at most once per branch;
+nothing is sent past the deadline. A reader that answers nothing at all for a while counts as
+failed, hedged or not; one that works long does not, since it still says how it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
-
-import msgspec
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mishards.cluster.membership import Membership
 from mishards.core.errors import (
     DeadlineExceeded,
     MishardsError,
-    SegmentUnavailable,
     StalePlan,
     Unavailable,
     error_class,
 )
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
+from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
+from mishards.proxy.hedging import HedgeClock
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import Message, NodeStatus, UnitFailure
 from mishards.rpc.protocol import Channel, Transport
@@ -42,73 +40,18 @@ P = TypeVar("P", bound=_Partial)
 Served = list[tuple[Sequence[Unit], P]]
 """Answers, each with the units it is for."""
 MakeRequest = Callable[[Sequence[Unit]], Message]
+Missing = Mapping[Unit, MishardsError]
+"""Units that no reader served, and why."""
 
 
-class HedgeClock:
-    """When to send a hedged copy: after the tail of recent latencies, within a budget."""
+class Gathered(NamedTuple, Generic[P]):
+    """What a scattered read brought: answers, and the units that none of them is for."""
 
-    def __init__(self, config: ProxyConfig) -> None:
-        self._config = config
-        self._recent: deque[float] = deque(maxlen=256)
-        self._sent = 0
-        self._hedged = 0
-        self._delay_s = 0.0
+    served: Served[P]
+    missing: Missing
 
-    def observe(self, latency_s: float) -> None:
-        self._recent.append(latency_s)
-        if len(self._recent) >= 16 and self._sent % 32 == 0:
-            tail = sorted(self._recent)[int(len(self._recent) * 0.95)]
-            self._delay_s = max(2 * tail, self._config.hedge_least_ms / 1000)
-
-    def delay_s(self) -> float | None:
-        """How long to wait before a copy; None while too little is known."""
-        self._sent += 1
-        return self._delay_s if self._config.hedge and self._delay_s else None
-
-    def take(self) -> bool:
-        """Whether the budget allows one more copy; counts it."""
-        if self._hedged + 1 > self._config.hedge_budget * self._sent:
-            return False
-        self._hedged += 1
-        return True
-
-
-class Assignment(msgspec.Struct, frozen=True, dict=True):
-    """Units of a read and, per unit, the readers in order of preference."""
-
-    preferences: dict[Unit, tuple[NodeId, ...]]
-    units: tuple[Unit, ...]
-    growing: Unit | None = None
-
-    @cached_property
-    def groups(self) -> dict[NodeId, list[Unit]]:
-        """All units by their first readers. Raises as `group`."""
-        return self.group(self.units, frozenset())
-
-    def group(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> dict[NodeId, list[Unit]]:
-        """Units by the first reader that is not excluded.
-
-        Growing rows are known to every reader, so they go to a reader that is asked anyway.
-
-        Raises:
-            SegmentUnavailable: a unit has no reader left.
-        """
-        groups: dict[NodeId, list[Unit]] = {}
-        for unit in units:
-            if unit != self.growing:
-                groups.setdefault(self._first(unit, excluded), []).append(unit)
-        if self.growing is not None and self.growing in units:
-            node = next((n for n in self.preferences[self.growing] if n in groups), None)
-            node = node or self._first(self.growing, excluded)
-            groups.setdefault(node, []).append(self.growing)
-        return groups
-
-    def _first(self, unit: Unit, excluded: frozenset[NodeId]) -> NodeId:
-        for node in self.preferences[unit]:
-            if node not in excluded:
-                return node
-        what = "the growing rows" if unit < 0 else f"segment {unit}"
-        raise SegmentUnavailable(f"no live reader could serve {what}; tried {sorted(excluded)}")
+    def with_more(self, other: Gathered[P]) -> Gathered[P]:
+        return Gathered([*self.served, *other.served], {**self.missing, **other.missing})
 
 
 class _Attempt(Generic[P]):
@@ -144,7 +87,10 @@ class Scatter(Generic[P]):
         assignment: Assignment,
         make_request: MakeRequest,
         deadline_s: float,
+        *,
+        partial: bool = False,
     ) -> None:
+        """`partial`: leave out what no reader can serve, instead of failing."""
         self._runtime = runtime
         self._transport = transport
         self._membership = membership
@@ -153,13 +99,14 @@ class Scatter(Generic[P]):
         self._assignment = assignment
         self._make_request = make_request
         self._deadline_s = deadline_s
+        self._partial = partial
         self._addresses = {node.id: node.address for node in membership.view.nodes}
 
-    async def run(self) -> Served[P]:
+    async def run(self) -> Gathered[P]:
         """The partials that together answer for all units of the plan, each unit once."""
         return await self._spread(self._assignment.units, frozenset())
 
-    async def _spread(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> Served[P]:
+    async def _spread(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> Gathered[P]:
         """Answer for `units` from the readers that are not excluded, all asked at once."""
         assignment = self._assignment
         groups = assignment.group(units, excluded) if excluded else assignment.groups
@@ -168,15 +115,16 @@ class Scatter(Generic[P]):
             for node, group in groups.items():
                 attempts.append(self._start(node, group, excluded | {node}))
             hedging = await self._wait(attempts)
-            served: Served[P] = []
+            gathered: Gathered[P] = Gathered([], {})
             for attempt in attempts:
                 if attempt.answer.done():
-                    served += await self._finish(attempt)
+                    found = await self._finish(attempt)
                 elif hedging:
-                    served += await self._finish_hedged(attempt)
+                    found = await self._finish_hedged(attempt)
                 else:
-                    served += await self._finish_slow(attempt)
-            return served
+                    found = await self._finish_slow(attempt)
+                gathered = gathered.with_more(found)
+            return gathered
         finally:
             for attempt in attempts:
                 attempt.answer.cancel()
@@ -210,13 +158,13 @@ class Scatter(Generic[P]):
         return delay is not None
 
     def _alternatives_exist(self, attempts: Sequence[_Attempt[P]]) -> bool:
-        return any(self._has_alternative(a.units, a.others) for a in attempts)
+        return self._partial or any(self._has_alternative(a.units, a.others) for a in attempts)
 
     def _has_alternative(self, units: Sequence[Unit], excluded: frozenset[NodeId]) -> bool:
         preferences = self._assignment.preferences
         return all(any(n not in excluded for n in preferences[unit]) for unit in units)
 
-    async def _finish(self, attempt: _Attempt[P]) -> Served[P]:
+    async def _finish(self, attempt: _Attempt[P]) -> Gathered[P]:
         """The attempt's answer, completed by the next readers where it failed."""
         try:
             partial = await attempt.answer
@@ -226,27 +174,31 @@ class Scatter(Generic[P]):
             if error.input_fault or not error.retriable:
                 raise
             self._membership.suspect(attempt.node, self._config.suspect_s)
-            return await self._retry(attempt.units, attempt.others, error)
+            return await self._retry(dict.fromkeys(attempt.units, error), attempt.others)
         self._hedges.observe(self._runtime.monotonic_s() - attempt.started_s)
         if not partial.failures:
-            return [(attempt.units, partial)]
-        failed = [failure.unit for failure in partial.failures]
-        first = partial.failures[0]
-        cause = error_class(first.error)(first.message)
-        if isinstance(cause, StalePlan):
-            raise cause
-        rest = await self._retry(failed, attempt.others, cause)
-        return [([unit for unit in attempt.units if unit not in failed], partial), *rest]
+            return Gathered([(attempt.units, partial)], {})
+        causes = {f.unit: error_class(f.error)(f.message) for f in partial.failures}
+        for cause in causes.values():
+            if isinstance(cause, StalePlan):
+                raise cause
+        rest = await self._retry(causes, attempt.others)
+        served = [unit for unit in attempt.units if unit not in causes]
+        return Gathered([(served, partial)], {}).with_more(rest)
 
-    async def _retry(
-        self, units: Sequence[Unit], others: frozenset[NodeId], cause: MishardsError
-    ) -> Served[P]:
-        """Send to the next readers; where there are none, the cause is the answer."""
-        if not self._has_alternative(units, others):
-            raise cause
-        return await self._spread(units, others)
+    async def _retry(self, causes: Missing, others: frozenset[NodeId]) -> Gathered[P]:
+        """Send units that failed to the next readers.
 
-    async def _finish_hedged(self, attempt: _Attempt[P]) -> Served[P]:
+        Where there are none, the cause is the answer, or the units are missing.
+        """
+        left = [unit for unit in causes if self._has_alternative((unit,), others)]
+        missing = {unit: cause for unit, cause in causes.items() if unit not in left}
+        if missing and not self._partial:
+            raise next(iter(missing.values()))
+        found: Gathered[P] = Gathered([], missing)
+        return found.with_more(await self._spread(left, others)) if left else found
+
+    async def _finish_hedged(self, attempt: _Attempt[P]) -> Gathered[P]:
         """A slow attempt: a copy goes to the next readers, and the first whole answer counts."""
         if not self._has_alternative(attempt.units, attempt.others) or not self._hedges.take():
             return await self._finish_slow(attempt)
@@ -261,16 +213,16 @@ class Scatter(Generic[P]):
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _finish_slow(self, attempt: _Attempt[P]) -> Served[P]:
+    async def _finish_slow(self, attempt: _Attempt[P]) -> Gathered[P]:
         """As `_finish`; a reader that stands still is given up for the next ones."""
-        if not self._has_alternative(attempt.units, attempt.others):
+        if not self._partial and not self._has_alternative(attempt.units, attempt.others):
             return await self._finish(attempt)
         while not (await asyncio.wait([attempt.answer], timeout=self._config.stall_s))[0]:
             if not await self._is_alive(attempt.node):
                 attempt.answer.cancel()
                 self._membership.suspect(attempt.node, self._config.suspect_s)
                 silent = Unavailable(f"reader {attempt.node} stands still")
-                return await self._retry(attempt.units, attempt.others, silent)
+                return await self._retry(dict.fromkeys(attempt.units, silent), attempt.others)
         return await self._finish(attempt)
 
     async def _is_alive(self, node: NodeId) -> bool:
@@ -283,10 +235,16 @@ class Scatter(Generic[P]):
         return True
 
     @staticmethod
-    async def _first_success(running: set[asyncio.Task[Served[P]]]) -> Served[P]:
+    async def _first_success(running: set[asyncio.Task[Gathered[P]]]) -> Gathered[P]:
+        """The first whole answer; where there is none, the one that misses least, or the error."""
         left = set(running)
+        best: Gathered[P] | None = None
         while True:
             done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if task.exception() is None or not left:
-                    return task.result()
+            for found in [task.result() for task in done if task.exception() is None]:
+                if best is None or len(found.missing) < len(best.missing):
+                    best = found
+            if best is not None and (not best.missing or not left):
+                return best
+            if not left:
+                return done.pop().result()

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from mishards.core.errors import StalePlan
-from mishards.proxy.calls import SearchAnswer, SearchCall
+from mishards.proxy.calls import Coverage, SearchAnswer, SearchCall
 from mishards.proxy.consistency import Moment
+from mishards.proxy.coverage import coverage_of
 from mishards.proxy.merge import Hits, merge_hits, skip_hits
 from mishards.proxy.output import cut_dynamic
 from mishards.proxy.prepare import PreparedSearch, SearchPreparer, check_queries
-from mishards.proxy.reading import Reading
+from mishards.proxy.reading import Reading, ReadPlan
+from mishards.proxy.scatter import Gathered, Missing
 from mishards.proxy.winners import Winners
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import ReadPoint, Search, SearchPartial
@@ -40,6 +42,14 @@ class SearchPath:
         """
         if call.nq > _FEW_QUERIES:
             return None
+        in_use = self._reading.in_use
+        use = in_use.begin()
+        try:
+            return self._search_now(call)
+        finally:
+            in_use.end(use)
+
+    def _search_now(self, call: SearchCall) -> SearchAnswer | None:
         reading = self._reading
         snapshot = reading.state.snapshot
         view = snapshot.resolve(call.database, call.collection)
@@ -75,7 +85,8 @@ class SearchPath:
         deadline_s = self._reading.deadline_s(call.timeout_s)
         for attempt in range(_PLANS):
             try:
-                return await self._search_once(call, deadline_s)
+                with self._reading.in_use.held():
+                    return await self._search_once(call, deadline_s)
             except StalePlan:
                 if attempt == _PLANS - 1:
                     raise
@@ -90,20 +101,58 @@ class SearchPath:
         check_queries(call, prepared.field)
         moment = await reading.moment(call, view, deadline_s)
         plan = await reading.plan(view, prepared.scope, snapshot.version, deadline_s)
+        partial = reading.allows_partial(call)
+        missing: Missing = {}
+        while True:
+            hits, lost = await self._hits(
+                call, prepared, plan.without(missing), moment, deadline_s, partial
+            )
+            missing = {**missing, **lost}
+            coverage = coverage_of(plan, missing)
+            rows, lost = await self._rows(prepared, plan, hits, deadline_s, partial)
+            if not lost:
+                return _answer(prepared, hits, rows, moment, coverage)
+            # Hits whose rows nobody can give are none: the search is repeated without them.
+            missing = {**missing, **lost}
+            coverage_of(plan, missing)
+
+    async def _hits(
+        self,
+        call: SearchCall,
+        prepared: PreparedSearch,
+        plan: ReadPlan,
+        moment: Moment,
+        deadline_s: float,
+        partial: bool,
+    ) -> tuple[Hits, Missing]:
+        """The best hits of what can be searched, and what can not."""
         columns = prepared.output.columns if len(plan.assignment.groups) == 1 else ()
 
         def request(units: Sequence[Unit], at: Moment) -> Search:
             return _message(call, prepared, plan.point(units, at), columns)
 
-        partials: list[SearchPartial] = await reading.read(plan, request, moment, deadline_s)
-        hits = _best(call, prepared, partials)
-        rows = hits.columns
-        if prepared.output.columns and not columns and len(hits.units):
-            winners = Winners(plan, prepared.output.columns, hits)
-            rows = winners.rows(
-                await reading.fetch(plan, winners.units, winners.request, deadline_s)
-            )
-        return _answer(prepared, hits, rows, moment)
+        gathered: Gathered[SearchPartial] = await self._reading.read(
+            plan, request, moment, deadline_s, partial=partial
+        )
+        return _best(call, prepared, [found for _, found in gathered.served]), gathered.missing
+
+    async def _rows(
+        self,
+        prepared: PreparedSearch,
+        plan: ReadPlan,
+        hits: Hits,
+        deadline_s: float,
+        partial: bool,
+    ) -> tuple[pa.RecordBatch | None, Missing]:
+        """The output columns of the hits, and the units whose rows nobody can give."""
+        columns = prepared.output.columns
+        if not columns or hits.columns is not None or not len(hits.units):
+            return hits.columns, {}
+        winners = Winners(plan, columns, hits)
+        fetched = await self._reading.fetch(
+            plan, winners.units, winners.request, deadline_s, partial=partial
+        )
+        return (None if fetched.missing else winners.rows(fetched.served)), fetched.missing
 
 
 def _best(call: SearchCall, prepared: PreparedSearch, partials: Sequence[SearchPartial]) -> Hits:
@@ -131,7 +180,11 @@ def _message(
 
 
 def _answer(
-    prepared: PreparedSearch, hits: Hits, rows: pa.RecordBatch | None, moment: Moment
+    prepared: PreparedSearch,
+    hits: Hits,
+    rows: pa.RecordBatch | None,
+    moment: Moment,
+    coverage: Coverage | None = None,
 ) -> SearchAnswer:
     output = prepared.output
     return SearchAnswer(
@@ -143,4 +196,5 @@ def _answer(
         columns=None if rows is None else cut_dynamic(rows, output),
         output=output.names,
         read_ts=moment.read_ts,
+        coverage=coverage,
     )

@@ -13,8 +13,10 @@ class ReaderConfig(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cache_dir: folder for files of segments whose storage has no local files; only this
             reader may use it. Empty: in the node's scratch folder.
-        verify: `open` compares checksums of index and column files when a segment is opened, about
-            100 ms for 100 MB; `never` trusts storage.
+        verify: `open` compares the checksums of all files when a segment is opened, about 10 ms
+            for 100 MB that the system has in memory; `never` trusts storage.
+        quarantine_s: how long a segment or index that was found damaged is not tried again;
+            doubled with each failure, up to 16 times this.
         retention_s: how long rows and segments that newer metadata no longer names are kept for
             reads planned before; longer than the longest read.
         housekeeping_s: how often what has outlived its retention is looked for.
@@ -26,6 +28,7 @@ class ReaderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     cache_dir: str = ""
     verify: Literal["open", "never"] = "open"
+    quarantine_s: float = 5.0
     retention_s: float = 60.0
     housekeeping_s: float = 1.0
     mask_cache_bytes: int = 64 * 1024 * 1024

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from mishards.core.errors import MishardsError
-from mishards.core.ids import CollectionId, EntrySeq, SegmentId, Timestamp
+from mishards.core.ids import CollectionId, EntrySeq, MetadataVersion, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry, Mutation
 from mishards.log.store import LogStore
@@ -47,19 +47,23 @@ class Holdings:
         self._recovery = LogRecovery(runtime, log, self._pending)
         self._applied_seq = EntrySeq(0)
         self._outdated: deque[tuple[float, CollectionState, Timestamp]] = deque()
-        self._unnamed: deque[tuple[float, CollectionState, SegmentId]] = deque()
+        self._unnamed: deque[tuple[float, CollectionState, SegmentId, MetadataVersion]] = deque()
         self._recovering: set[CollectionId] = set()
         self._cold: set[CollectionId] = set()
         self._round: list[CollectionId] = []
         self._warming: set[CollectionId] = set()
+        self._named_version = MetadataVersion(0)
         self.snapshot = MetadataSnapshot.empty()
         self.states: dict[CollectionId, CollectionState] = {}
+        self.oldest_version = MetadataVersion(0)
+        """Whatever metadata of this and later versions does not name is not held open."""
 
     def start(self, snapshot: MetadataSnapshot) -> None:
         """Begin with the metadata of `snapshot`."""
         self.snapshot = snapshot
         for collection in snapshot.collections:
             self._renew(collection, Timestamp(0))
+        self._note_oldest()
 
     def apply_entry(self, entry: Entry) -> None:
         """Make an entry's rows and deletes readable."""
@@ -76,9 +80,14 @@ class Holdings:
         snapshot = self.snapshot.apply(changes)
         if snapshot is self.snapshot:
             return
+        self._named_version = self.snapshot.version
         self.snapshot = snapshot
         for collection in _touched(changes, self.states, snapshot):
             self._renew(collection, applied)
+        self._note_oldest()
+
+    def _note_oldest(self) -> None:
+        self.oldest_version = self._unnamed[0][3] if self._unnamed else self.snapshot.version
 
     def _renew(self, collection: CollectionId, applied: Timestamp) -> None:
         """Bring one collection in step with the newest metadata."""
@@ -132,7 +141,7 @@ class Holdings:
             self._outdated.append((due_s, state, view.meta.checkpoint))
         for segment_id in state.open:
             if not _is_named(view, segment_id):
-                self._unnamed.append((due_s, state, segment_id))
+                self._unnamed.append((due_s, state, segment_id, self._named_version))
         known = {file.name for file in old.meta.deletes}
         new = tuple(file for file in view.meta.deletes if file.name not in known)
         state.deletes.announce(new, applied)
@@ -162,7 +171,9 @@ class Holdings:
         closed = [
             segment_id
             for segment_id in state.view.segments
-            if segment_id not in state.open and _is_named(state.view, segment_id)
+            if segment_id not in state.open
+            and _is_named(state.view, segment_id)
+            and self._opener.quarantine.refusal((collection, segment_id)) is None
         ]
         if not closed:
             return []
@@ -201,15 +212,17 @@ class Holdings:
             _, state, checkpoint = self._outdated.popleft()
             state.prune(checkpoint)
         while self._unnamed and self._unnamed[0][0] <= now:
-            _, state, segment_id = self._unnamed.popleft()
+            _, state, segment_id, _ = self._unnamed.popleft()
             if not _is_named(state.view, segment_id):
                 await self._opener.close_segment(state, segment_id)
+            self._note_oldest()
         if not self._round:
             self._round.extend(self.states)
         for collection in [self._round.pop() for _ in range(min(_PER_ROUND, len(self._round)))]:
             self.warm(collection)
         for collection in list(self._cold):
             self.warm(collection)
+        await self._opener.retry(self.states)
 
     async def _close(self, state: CollectionState, segments: Iterable[SegmentId]) -> None:
         for segment_id in segments:

@@ -22,7 +22,10 @@ RAW = "raw"
 
 
 class AttachedIndex(NamedTuple):
+    """An index in use; `name` is its file's."""
+
     index_id: IndexId
+    name: str
     family: str
     opened: VectorIndex
 

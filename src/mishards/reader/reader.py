@@ -17,10 +17,12 @@ from mishards.core.ids import CollectionId, EntrySeq, LogId, NodeId, SegmentId, 
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry
 from mishards.log.store import LogStore
+from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
+from mishards.reader.damage import DamageReports, Report
 from mishards.reader.fetch import fetch_rows, wanted_units
 from mishards.reader.files import SegmentFiles
 from mishards.reader.filters import FilterCache, MaskCache
@@ -70,6 +72,7 @@ class Reader:
         *,
         serves: Callable[[CollectionView], frozenset[SegmentId]] = _all_segments,
         catch_up: Callable[[], Awaitable[None]] | None = None,
+        report_damage: Report | None = None,
         scratch: Path,
         log_id: LogId = _FIRST_LOG,
     ) -> None:
@@ -79,6 +82,7 @@ class Reader:
             serves: the segments of a collection that are opened before anyone asks for them.
             catch_up: reads the log on storage to its end, applying it here; for reads while no
                 leader is there.
+            report_damage: tells the leader of a damaged index.
             scratch: folder of this node alone, for files that need not survive it.
         """
         self._runtime = runtime
@@ -87,8 +91,13 @@ class Reader:
         self._log_id = log_id
         filters, masks = FilterCache(), MaskCache(config.mask_cache_bytes)
         cache_dir = Path(config.cache_dir) if config.cache_dir else scratch / "reader"
+        self._in_use = VersionsInUse(lambda: self._holdings.oldest_version)
         self._opener = SegmentOpener(
-            runtime, SegmentFiles(runtime, store, cache_dir), verify=config.verify == "open"
+            runtime,
+            SegmentFiles(runtime, store, cache_dir, verify=config.verify == "open"),
+            self._in_use,
+            DamageReports(runtime, report_damage),
+            config.quarantine_s,
         )
         self._holdings = Holdings(runtime, config, self._opener, LogStore(store, log_id), serves)
         self._progress = Progress(runtime)
@@ -144,24 +153,29 @@ class Reader:
     # --- answering ---------------------------------------------------------------------------
 
     async def handle(self, message: Message, context: CallContext) -> Reply:
-        match message:
-            case Search():
-                return await self._search(message, context.deadline_s)
-            case Query():
-                return await self._query(message, context.deadline_s)
-            case Fetch():
-                return await self._fetch(message, context.deadline_s)
-            case NodeStatus():
-                return self.status()
+        if isinstance(message, NodeStatus):
+            return self.status()
+        with self._in_use.held():
+            match message:
+                case Search():
+                    return await self._search(message, context.deadline_s)
+                case Query():
+                    return await self._query(message, context.deadline_s)
+                case Fetch():
+                    return await self._fetch(message, context.deadline_s)
         raise Unimplemented(f"a reader does not answer {type(message).__name__}")
 
     def handle_now(self, message: Message) -> Reply | None:
-        if type(message) is Search:
-            state = self._states.at_once(message.at)
-            return None if state is None else self._search_now(state, message)
-        if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
-            return self._fetch_now(message)
-        return None
+        use = self._in_use.begin()
+        try:
+            if type(message) is Search:
+                state = self._states.at_once(message.at)
+                return None if state is None else self._search_now(state, message)
+            if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
+                return self._fetch_now(message)
+            return None
+        finally:
+            self._in_use.end(use)
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
         raise Unimplemented(f"a reader does not stream {type(message).__name__}")
@@ -225,6 +239,7 @@ class Reader:
             version=progress.version,
             applied_seq={self._log_id: progress.seq},
             applied_ts={self._log_id: progress.timestamp},
+            oldest_version=self._in_use.oldest(),
             epoch={self._log_id: progress.epoch},
             segments={
                 segment_id: opened.described()
@@ -232,4 +247,5 @@ class Reader:
                 for segment_id, opened in state.open.items()
             },
             growing_rows={c: rows for c, s in states.items() if (rows := s.growing_rows())},
+            quarantined={key[1]: why for key, why in self._opener.quarantine.reasons().items()},
         )

@@ -2,29 +2,38 @@
 
 Invariants: a segment serves only after every known delete was applied to it; it is opened once,
 however many reads ask; only segments of the newest metadata are opened, since only of those all
-deletes can be known. A damaged or missing index costs speed, not the answer.
+deletes can be known. A segment that is not what metadata says it is goes into quarantine: it is
+refused with the reason until it is tried again. A damaged or missing index costs speed, not the
+answer, and the leader is told of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from mishards.core.errors import CorruptObject, MishardsError, StalePlan
-from mishards.core.ids import SegmentId, Timestamp
+from mishards.core.ids import CollectionId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.schema import CollectionSchema
 from mishards.index.registry import family
+from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.models import DeleteFile, IndexMeta, SegmentIndex, SegmentMeta
 from mishards.reader.collection import CollectionState
+from mishards.reader.damage import DamageReports
 from mishards.reader.deletes import DeletedKeys, LoggedDelete
 from mishards.reader.files import SegmentFiles
 from mishards.reader.opened import AttachedIndex, OpenSegment
-from mishards.segments.deletes import DeleteMask, read_deletes
-from mishards.segments.layout import COLUMNS
-from mishards.segments.manifest import FileInfo, read_manifest, verify_file
+from mishards.reader.quarantine import DAMAGE, Quarantine
+from mishards.rpc.messages import ReportDamage
+from mishards.segments.deletes import DeleteMask
 from mishards.segments.read import open_segment
+
+SegmentKey = tuple[CollectionId, SegmentId]
+IndexKey = tuple[CollectionId, SegmentId, str]
+"""The last is the name of the file."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,22 +41,35 @@ _log = logging.getLogger(__name__)
 class SegmentOpener:
     """Opens and closes segments of all collections. From the loop's thread."""
 
-    def __init__(self, runtime: Runtime, files: SegmentFiles, *, verify: bool = True) -> None:
-        """`verify`: compare the checksums of files that native code trusts to be whole."""
+    def __init__(
+        self,
+        runtime: Runtime,
+        files: SegmentFiles,
+        in_use: VersionsInUse,
+        damage: DamageReports,
+        pause_s: float,
+    ) -> None:
+        """`pause_s`: see `Quarantine`."""
         self._runtime = runtime
         self._files = files
-        self._verify = verify
+        self._in_use = in_use
+        self._damage = damage
         self._opening: dict[SegmentId, asyncio.Task[OpenSegment]] = {}
+        self.quarantine: Quarantine[SegmentKey] = Quarantine(runtime.monotonic_s, pause_s)
+        self._indexes: Quarantine[IndexKey] = Quarantine(runtime.monotonic_s, pause_s)
 
     async def open(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
         """The segment, opened when it is not yet.
 
         Raises:
             StalePlan: the newest metadata does not name it.
-            SegmentNotFound, CorruptObject, StorageError: it cannot be opened; names the file.
+            SegmentNotFound, CorruptObject, StorageError: it cannot be opened; names the segment
+                and the file.
         """
         if (opened := state.open.get(segment_id)) is not None:
             return opened
+        if (refusal := self.quarantine.refusal((state.view.id, segment_id))) is not None:
+            raise refusal
         task = self._opening.get(segment_id)
         if task is None:
             task = asyncio.get_running_loop().create_task(
@@ -64,13 +86,26 @@ class SegmentOpener:
             _log.warning("segment %d cannot be opened: %s", segment_id, error)
 
     async def _open(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
+        try:
+            with self._in_use.held():
+                opened = await self._open_sound(state, segment_id)
+        except DAMAGE as error:
+            _named(state, segment_id)
+            failure = type(error)(
+                f"segment {segment_id} of collection {state.view.name!r} cannot be served: "
+                f"{error.message}"
+            )
+            self.quarantine.put((state.view.id, segment_id), failure)
+            raise failure from error
+        self.quarantine.release((state.view.id, segment_id))
+        return opened
+
+    async def _open_sound(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
         meta, schema = _named(state, segment_id), state.view.schema
         known = await self._known_deletes(state, meta, set())
         logged = tuple(state.deletes.logged)
         folder = await self._files.folder(meta)
         try:
-            if self._verify:
-                await self._runtime.blocking(_verify_columns, folder)
             opened = await self._runtime.blocking(_open_with, folder, meta, schema, known, logged)
         except CorruptObject:
             await self._files.forget(meta)
@@ -101,8 +136,7 @@ class SegmentOpener:
     async def read(self, state: CollectionState, file: DeleteFile) -> DeletedKeys:
         """The contents of a delete file, read once."""
         if (held := state.deletes.read.get(file.name)) is None:
-            path = await self._files.deletes(state.view.id, file)
-            held = await self._runtime.blocking(read_deletes, path, file.checksum)
+            held = await self._files.deletes(state.view.id, file)
             state.deletes.read[file.name] = held
         return held
 
@@ -117,19 +151,23 @@ class SegmentOpener:
 
     async def attach(self, state: CollectionState, opened: OpenSegment) -> None:
         """Bring the indexes of an open segment to what the newest metadata names."""
+        with self._in_use.held():
+            await self._attach(state, opened)
+
+    async def _attach(self, state: CollectionState, opened: OpenSegment) -> None:
         view = state.view
         opened.meta = meta = view.segments.get(opened.meta.id, opened.meta)
         wanted = {index.id: index for index in view.meta.indexes}
+        named = {built.name for built in meta.indexes if built.index_id in wanted}
+        # A file that is no longer named was replaced, for it was damaged or its index dropped.
         indexes = {
-            name: attached
-            for name, attached in opened.indexes.items()
-            if attached.index_id in wanted
+            field: attached for field, attached in opened.indexes.items() if attached.name in named
         }
         opened.indexes = indexes
         for built in meta.indexes:
             index = wanted.get(built.index_id)
             held = indexes.get(built.field)
-            if index is None or (held is not None and held.index_id == built.index_id):
+            if index is None or (held is not None and held.name == built.name):
                 continue
             attached = await self._open_index(meta, built, index)
             if attached is not None:
@@ -138,18 +176,48 @@ class SegmentOpener:
     async def _open_index(
         self, meta: SegmentMeta, built: SegmentIndex, index: IndexMeta
     ) -> AttachedIndex | None:
+        """None where it cannot be had for now."""
+        key = (meta.collection_id, meta.id, built.name)
+        if self._indexes.refusal(key) is not None:
+            return None
         try:
-            path = await self._files.index(meta, built)
-            try:
-                return await self._runtime.blocking(_open_index, path, built, index, self._verify)
-            except CorruptObject:
-                await self._files.forget_index(meta, built)
-                raise
+            opened = await self._files.index(
+                meta, built, lambda path: _open_index(path, built, index)
+            )
         except MishardsError as error:
             _log.warning(
                 "segment %d is searched without its index on %r: %s", meta.id, built.field, error
             )
+            self._indexes.put(key, error)
+            if isinstance(error, DAMAGE):
+                self._damage.add(
+                    ReportDamage(
+                        collection=meta.collection_id,
+                        segment=meta.id,
+                        name=built.name,
+                        reason=error.message,
+                    )
+                )
             return None
+        self._indexes.release(key)
+        return opened
+
+    async def retry(self, states: Mapping[CollectionId, CollectionState]) -> None:
+        """Try again what is due, and forget what nobody names any more."""
+
+        def segment(key: SegmentKey) -> SegmentMeta | None:
+            state = states.get(key[0])
+            return None if state is None else state.view.segments.get(key[1])
+
+        def names(key: IndexKey) -> bool:
+            meta = segment(key[:2])
+            return meta is not None and key[2] in {built.name for built in meta.indexes}
+
+        self.quarantine.keep(lambda key: segment(key) is not None)
+        self._indexes.keep(names)
+        for collection, segment_id in {key[:2] for key in self._indexes.due()}:
+            if (opened := states[collection].open.get(segment_id)) is not None:
+                await self.attach(states[collection], opened)
 
     async def close_segment(self, state: CollectionState, segment_id: SegmentId) -> None:
         """Let go of a segment; searches that use it end undisturbed."""
@@ -204,25 +272,12 @@ def _last(logged: tuple[LoggedDelete, ...]) -> Timestamp:
     return logged[-1].timestamp if logged else Timestamp(0)
 
 
-def _verify_columns(folder: Path) -> None:
-    """Refuse damaged columns: offsets of texts and lists that lead nowhere crash the process."""
-    manifest = read_manifest(folder)
-    if COLUMNS in manifest.files:
-        verify_file(folder / COLUMNS, manifest.files[COLUMNS])
-
-
-def _open_index(path: Path, built: SegmentIndex, index: IndexMeta, verify: bool) -> AttachedIndex:
-    if (size := _size(path)) != built.size_bytes:
-        raise CorruptObject(f"index file {path} has {size} bytes instead of {built.size_bytes}")
-    if verify:
-        # Faiss follows the numbers in a file blindly: a damaged one can end the process.
-        verify_file(path, FileInfo(size_bytes=built.size_bytes, checksum=built.checksum))
+def _open_index(path: Path, built: SegmentIndex, index: IndexMeta) -> AttachedIndex:
+    if (size := path.stat().st_size if path.is_file() else -1) != built.size_bytes:
+        raise CorruptObject(
+            f"index file {path} has {size} bytes instead of {built.size_bytes}"
+            if size >= 0
+            else f"index file {path} is missing"
+        )
     opened = family(index.family).open(path, index.metric)
-    return AttachedIndex(index.id, index.family, opened)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        raise CorruptObject(f"index file {path} is missing") from None
+    return AttachedIndex(index.id, built.name, index.family, opened)

@@ -2,13 +2,15 @@
 
 A thread writes its requests to all peers, then reads the answers, without an event loop between:
 on a busy machine that spares two changes of thread. Invariants: a connection belongs to one
-thread; one on which anything went wrong is closed; a peer that failed is left alone for a while,
-so that its trouble costs the waiting time once and not with every call.
+thread; one on which anything went wrong, or nothing happened for long, is closed; a peer that
+failed is left alone for a while, so that its trouble costs the waiting time once and not with
+every call.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import struct
 import threading
@@ -29,9 +31,11 @@ _REST_S = 2.0
 class BlockingCalls:
     """Connections of all threads, one per thread and peer. Thread-safe."""
 
-    def __init__(self, secret: bytes, monotonic_s: Callable[[], float]) -> None:
+    def __init__(self, secret: bytes, monotonic_s: Callable[[], float], idle_s: float) -> None:
+        """`idle_s`: a connection that was not used for so long is made anew."""
         self._secret = secret
         self._monotonic_s = monotonic_s
+        self._idle_s = idle_s
         self._own = threading.local()
         self._all: set[BlockingConnection] = set()
         self._resting: dict[str, float] = {}
@@ -48,6 +52,7 @@ class BlockingCalls:
             for address, message in requests:
                 connection = self._connection(address, timeout_s)
                 asked.append(connection)
+                connection.used_s = self._monotonic_s()
                 connection.send(message, timeout_s)
             replies = []
             for connection in asked:
@@ -71,6 +76,8 @@ class BlockingCalls:
         if known is None:
             known = self._own.connections = {}
         connection = known.get(address)
+        if connection is not None and self._monotonic_s() - connection.used_s > self._idle_s:
+            self._drop(connection)
         if connection is None or connection.closed:
             connection = known[address] = BlockingConnection(address, self._secret, timeout_s)
             self._all.add(connection)
@@ -82,7 +89,11 @@ class BlockingCalls:
 
 
 class BlockingConnection:
-    """One connection: a request, then its answer. For one thread."""
+    """One connection: a request, then its answer. For one thread.
+
+    Attributes:
+        used_s: when a request was last sent, on its users' clock; infinite before the first.
+    """
 
     def __init__(self, address: str, secret: bytes, timeout_s: float) -> None:
         """Connect and shake hands.
@@ -92,6 +103,7 @@ class BlockingConnection:
         """
         self.address = address
         self.closed = False
+        self.used_s = math.inf
         self._call = 0
         self._held = bytearray()
         self._socket = _connected(address, timeout_s)

@@ -1,7 +1,8 @@
 """The calling side: a channel to one peer that connects at need and carries many calls at once.
 
 Invariants: concurrent callers share one connection and one attempt to connect; when a connection
-breaks, every call on it ends with `Unavailable` at once and the next call connects anew. Each
+breaks, every call on it ends with `Unavailable` at once and the next call connects anew, as it
+does when the connection was idle for long: whether such a one still works is not known. Each
 stream has a connection of its own, so that a slow consumer holds up its own stream and no call.
 """
 
@@ -27,19 +28,23 @@ Dial = Callable[[str, Callable[[], DialledConnection]], Awaitable[DialledConnect
 class FramedChannel:
     """The channel to one peer; see `rpc.protocol.Channel`."""
 
-    def __init__(self, runtime: Runtime, address: str, secret: bytes, dial: Dial) -> None:
+    def __init__(
+        self, runtime: Runtime, address: str, secret: bytes, dial: Dial, idle_s: float
+    ) -> None:
+        """`idle_s`: a connection on which nothing was heard for so long is not used again."""
         self.address = address
         self._runtime = runtime
         self._secret = secret
         self._dial = dial
+        self._idle_s = idle_s
         self._connection: CallConnection | None = None
         self._connecting: asyncio.Future[CallConnection] | None = None
         self._streams: set[StreamConnection] = set()
         self._closed = False
 
     async def call(self, message: Message, *, timeout_s: float, traceparent: str = "") -> Reply:
-        connection = self._connection
-        if connection is None or connection.error is not None or connection.paused:
+        connection = self._usable()
+        if connection is None or connection.paused:
             connection, timeout_s = await self._writable(timeout_s)
         call, future = connection.begin(message, timeout_s, traceparent)
         try:
@@ -49,8 +54,8 @@ class FramedChannel:
             raise
 
     def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
-        connection = self._connection
-        if connection is None or connection.error is not None or connection.paused:
+        connection = self._usable()
+        if connection is None or connection.paused:
             return None
         call, future = connection.begin(message, timeout_s, "")
         future.add_done_callback(partial(_abandon_cancelled, connection, call))
@@ -81,6 +86,16 @@ class FramedChannel:
             connection.abort()
             await asyncio.shield(connection.closed)
 
+    def _usable(self) -> CallConnection | None:
+        """The connection, where it works as far as is known."""
+        connection = self._connection
+        if connection is None or connection.error is not None:
+            return None
+        if connection.is_idle(self._idle_s):
+            connection.shut(Unavailable(f"{self.address}: the connection was idle for long"))
+            return None
+        return connection
+
     async def _writable(self, timeout_s: float) -> tuple[CallConnection, float]:
         """A connection that takes a request now, and what is left of the time."""
         began_s = self._runtime.monotonic_s()
@@ -94,9 +109,7 @@ class FramedChannel:
         return connection, left_s
 
     async def _wait_writable(self) -> CallConnection:
-        connection = self._connection
-        if connection is None or connection.error is not None:
-            connection = await self._connect()
+        connection = self._usable() or await self._connect()
         while connection.paused:
             await connection.drained()
         return connection

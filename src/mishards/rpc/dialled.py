@@ -66,10 +66,15 @@ class DialledConnection(FrameConnection):
 
 
 class CallConnection(DialledConnection):
-    """Many calls in flight."""
+    """Many calls in flight.
+
+    Attributes:
+        heard_s: when the peer was last heard, on the loop's clock.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: str, secret: bytes) -> None:
         super().__init__(loop, address, secret)
+        self.heard_s = loop.time()
         self._last_call = 0
         self._calls: dict[int, tuple[asyncio.Future[Reply], asyncio.TimerHandle]] = {}
 
@@ -92,6 +97,11 @@ class CallConnection(DialledConnection):
         self.write(frame)
         return call, future
 
+    def is_idle(self, idle_s: float) -> bool:
+        """Whether nothing is in flight and nothing was heard for so long: the peer, or a machine
+        between, may have forgotten the connection without a word."""
+        return not self._calls and self.loop.time() - self.heard_s > idle_s
+
     def abandon(self, call: int) -> None:
         """The caller waits no more: let the peer stop too."""
         if (pending := self._calls.pop(call, None)) is not None:
@@ -99,6 +109,7 @@ class CallConnection(DialledConnection):
             self.write(empty_frame(frames.CANCEL, call))
 
     def answered(self, kind: int, call: int, body: memoryview) -> None:
+        self.heard_s = self.loop.time()
         if kind not in (frames.REPLY, frames.ERROR):
             raise ProtocolError(f"unexpected frame of kind {kind} as an answer")
         pending = self._calls.pop(call, None)

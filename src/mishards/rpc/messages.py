@@ -15,11 +15,13 @@ from mishards.core.ids import (
     EntrySeq,
     LogId,
     MetadataVersion,
+    NodeId,
     PartitionId,
     SegmentId,
     Timestamp,
 )
 from mishards.core.schema import CollectionSchema
+from mishards.metadata.models import CollectionMeta, SegmentMeta
 from mishards.metadata.protocol import Changes
 
 if TYPE_CHECKING:
@@ -92,6 +94,27 @@ class Flushed(_Message, frozen=True, kw_only=True, tag="flushed"):
     segments: dict[CollectionId, tuple[SegmentId, ...]]
     timestamp: Timestamp
     version: MetadataVersion
+
+
+class ReportDamage(_Message, frozen=True, kw_only=True, tag="report_damage"):
+    """An index file could not be opened; the leader looks for itself, and has it built anew.
+
+    Attributes:
+        name: of the file in the segment's folder.
+        reason: what was found.
+    """
+
+    collection: CollectionId
+    segment: SegmentId
+    name: str
+    reason: str = ""
+
+
+class DamageReply(_Message, frozen=True, kw_only=True, tag="damage_reply"):
+    """What came of a report: whether the index is built anew, and why or why not."""
+
+    rebuilt: bool
+    reason: str = ""
 
 
 # --- DDL: proxy to writer ----------------------------------------------------------------------
@@ -214,6 +237,25 @@ class Release(_Message, frozen=True, kw_only=True, tag="release"):
     database: str
     collection: str
     partitions: tuple[str, ...] = ()
+
+
+class ImportedCollection(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection whose files are on storage under its own, fresh ids."""
+
+    database: str
+    meta: CollectionMeta
+    segments: tuple[SegmentMeta, ...] = ()
+
+
+class ImportCollections(_Message, frozen=True, kw_only=True, tag="import_collections"):
+    """Let collections appear, all of them or none. Importing the same again succeeds.
+
+    Attributes:
+        databases: made where they are missing, with these properties.
+    """
+
+    collections: tuple[ImportedCollection, ...]
+    databases: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
 
 class Committed(_Message, frozen=True, kw_only=True, tag="committed"):
@@ -382,22 +424,57 @@ class QueryPartial(_Message, frozen=True, kw_only=True, tag="query_partial"):
     read_ts: Timestamp = Timestamp(0)
 
 
+class PrepareTakeover(_Message, frozen=True, kw_only=True, tag="prepare_takeover"):
+    """Ask a standby to read the log to its end; answers with its status."""
+
+    log: LogId
+
+
+class TakeOver(_Message, frozen=True, kw_only=True, tag="take_over"):
+    """Tell a standby that the lease was left to it; answers with its status when it leads."""
+
+    log: LogId
+
+
+class HandOver(_Message, frozen=True, kw_only=True, tag="hand_over"):
+    """Ask the leader to let a standby lead: `to`, or, where that is empty, any."""
+
+    log: LogId
+    to: NodeId = NodeId("")
+
+
+class HandedOver(_Message, frozen=True, kw_only=True, tag="handed_over"):
+    """Another node leads; writes had to wait for `paused_ms`."""
+
+    leader: NodeId
+    paused_ms: float
+
+
 class NodeStatus(_Message, frozen=True, kw_only=True, tag="node_status"):
     """Ask any node how it is."""
 
 
 class StatusReply(_Message, frozen=True, kw_only=True, tag="status_reply"):
-    """What a node knows of itself; `segments` maps open segments to what is searched in them."""
+    """What a node knows of itself.
+
+    Attributes:
+        oldest_version: what metadata of this and later versions does not name, the node no longer
+            reads; None where it reads nothing that metadata names.
+        segments: what is searched in each open segment.
+        quarantined: segments that were found damaged, and how.
+    """
 
     node: str
     roles: tuple[str, ...]
     version: MetadataVersion
     applied_seq: dict[LogId, EntrySeq] = {}
     applied_ts: dict[LogId, Timestamp] = {}
+    oldest_version: MetadataVersion | None = None
     epoch: dict[LogId, int] = {}
     segments: dict[SegmentId, str] = {}
     growing_rows: dict[CollectionId, int] = {}
     details: dict[str, str] = {}
+    quarantined: dict[SegmentId, str] = {}
 
 
 Ddl = (
@@ -418,23 +495,29 @@ Ddl = (
     | DropIndex
     | Load
     | Release
+    | ImportCollections
 )
 Message = (
     Write
     | NewestTimestamp
     | AllocateTimestamp
     | Flush
+    | ReportDamage
     | Ddl
     | Follow
     | Search
     | Fetch
     | Query
+    | PrepareTakeover
+    | TakeOver
+    | HandOver
     | NodeStatus
 )
 Reply = (
     Written
     | TimestampReply
     | Flushed
+    | DamageReply
     | Committed
     | LogPush
     | MetadataPush
@@ -442,5 +525,6 @@ Reply = (
     | SearchPartial
     | Rows
     | QueryPartial
+    | HandedOver
     | StatusReply
 )

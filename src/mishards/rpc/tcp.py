@@ -33,14 +33,26 @@ class FramedTransport:
     """Listens and connects on the running loop; see `rpc.protocol.Transport`."""
 
     def __init__(
-        self, runtime: Runtime, *, secret: str = "", connect_timeout_s: float = 2.0
+        self,
+        runtime: Runtime,
+        *,
+        secret: str = "",
+        connect_timeout_s: float = 2.0,
+        idle_s: float = 30.0,
     ) -> None:
-        """An empty `secret` asks for none; otherwise both ends need the same."""
+        """Bind to the running loop.
+
+        Args:
+            secret: both ends need the same; empty asks for none.
+            idle_s: a connection on which nothing was heard for so long is made anew for the next
+                call.
+        """
         self._runtime = runtime
         self._secret = secret.encode()
         self._connect_timeout_s = connect_timeout_s
         self._channels: dict[str, FramedChannel] = {}
-        self._blocking = BlockingCalls(self._secret, runtime.monotonic_s)
+        self._idle_s = idle_s
+        self._blocking = BlockingCalls(self._secret, runtime.monotonic_s, idle_s)
 
     async def listen(self, address: str, handler: Handler) -> Listener:
         loop = asyncio.get_running_loop()
@@ -65,7 +77,7 @@ class FramedTransport:
         channel = self._channels.get(address)
         if channel is None:
             parse_address(address)
-            channel = FramedChannel(self._runtime, address, self._secret, self._dial)
+            channel = FramedChannel(self._runtime, address, self._secret, self._dial, self._idle_s)
             self._channels[address] = channel
         return channel
 

@@ -25,6 +25,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         metadata: URL of the metadata store; empty for SQLite in the data folder.
         discovery: how nodes find each other: `sql` (in the metadata database), `static`, or a
             plugin.
+        election: where writers elect leaders: `sql`, a plugin, or a URL of one; empty for the
+            metadata store.
         nodes: for `static`: `role@address` of every node.
         routing: policy that maps segments to readers: `consistent_hash`, `rendezvous`, a plugin.
         secret: shared by all nodes; a peer without it is refused. Empty for none.
@@ -35,6 +37,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     data: str = "mishards-data"
     metadata: str = ""
     discovery: str = "sql"
+    election: str = ""
     nodes: tuple[str, ...] = ()
     routing: str = "consistent_hash"
     secret: str = ""
@@ -49,11 +52,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         listen: address of the internal protocol: `tcp://host:port` (port 0 takes a free one) or
             `unix:///path`.
         heartbeat_s: how often it renews its entry in the registry.
+        idle_s: a connection to another node on which nothing was heard for so long is made anew
+            for the next call: a machine between may have forgotten it without a word.
     """
 
     id: str = ""
     listen: str = "tcp://127.0.0.1:0"
     heartbeat_s: float = 0.5
+    idle_s: float = 30.0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +100,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 "the URL of a database"
             )
         return Path(self.cluster.data.removeprefix("file://")).expanduser().absolute()
+
+    def require_data(self) -> None:
+        """For those who look at a cluster without being part of it: make no data set by looking.
+
+        Raises:
+            ConfigError: the data folder does not exist.
+        """
+        if self.has_data_folder and not self.data_folder.is_dir():
+            raise ConfigError(f"cluster.data = {str(self.data_folder)!r} does not exist")
 
 
 def load_config(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from mishards.core.errors import NotReady
-from mishards.core.ids import MetadataVersion, NodeId
+from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId
 from mishards.rpc.messages import (
     Fetch,
     Message,
@@ -59,7 +59,8 @@ class RoleDispatcher:
 
 
 def merged_status(node_id: NodeId, parts: Sequence[StatusReply]) -> StatusReply:
-    """One status of several roles; where they differ, the furthest counts."""
+    """One status of several roles; where they differ, the furthest counts, but for what others
+    wait for: there the one that is furthest behind does."""
     newest = max((part.version for part in parts), default=MetadataVersion(0))
     merged = StatusReply(node=node_id, roles=(), version=newest)
     for part in parts:
@@ -67,11 +68,20 @@ def merged_status(node_id: NodeId, parts: Sequence[StatusReply]) -> StatusReply:
             node=node_id,
             roles=merged.roles + part.roles,
             version=merged.version,
-            applied_seq={**part.applied_seq, **merged.applied_seq},
+            applied_seq=_least(part.applied_seq, merged.applied_seq),
             applied_ts={**part.applied_ts, **merged.applied_ts},
+            oldest_version=min(
+                (v for v in (part.oldest_version, merged.oldest_version) if v is not None),
+                default=None,
+            ),
             epoch={**part.epoch, **merged.epoch},
             segments={**part.segments, **merged.segments},
             growing_rows={**part.growing_rows, **merged.growing_rows},
             details={**part.details, **merged.details},
+            quarantined={**part.quarantined, **merged.quarantined},
         )
     return merged
+
+
+def _least(one: dict[LogId, EntrySeq], other: dict[LogId, EntrySeq]) -> dict[LogId, EntrySeq]:
+    return {log: min(found[log] for found in (one, other) if log in found) for log in one | other}

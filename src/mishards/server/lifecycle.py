@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
 
@@ -50,13 +49,14 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
     async with contextlib.AsyncExitStack() as stack:
         runtime = SystemRuntime()
         stack.push_async_callback(runtime.close)
+        alone = "writer" in roles and len(roles) > 1 and config.has_data_folder
         if "writer" in roles and config.has_data_folder:
-            stack.enter_context(DataLock(config.data_folder))
+            stack.enter_context(DataLock(config.data_folder, shared=not alone))
             config = _with_scratch(config)
         seams = await open_seams(config, runtime)
         stack.push_async_callback(seams.close)
         scratch = stack.enter_context(node_scratch(config.writer.scratch))
-        node = Node(seams, config, roles, node_id(config, roles), scratch)
+        node = Node(seams, config, roles, node_id(config, roles), scratch, unrivalled=alone)
         stack.push_async_callback(node.close)
         await node.start()
         edge = await _open_edge(node, config)
@@ -64,21 +64,17 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
             stack.push_async_callback(edge.close)
         await node.announce("" if edge is None else edge.address)
         stack.push_async_callback(node.withdraw)
+        stack.push_async_callback(node.hand_over)
         _log.info("%s serves as %s at %s", node.id, ", ".join(node.roles), node.address)
         yield RunningNode(node, edge)
         _log.info("%s drains", node.id)
 
 
 def _with_scratch(config: Config) -> Config:
-    """With an empty folder for the writer's unfinished files, on the file system of its data.
-
-    Only the holder of the data's lock may call this: what a killed writer left there is removed.
-    """
+    """With a folder for the writer's unfinished files, on the file system of its data."""
     if config.writer.scratch:
         return config
     scratch = config.data_folder / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     writer = msgspec.structs.replace(config.writer, scratch=str(scratch))
     return msgspec.structs.replace(config, writer=writer)
 

@@ -13,19 +13,23 @@ from pathlib import Path
 
 import msgspec
 
+from mishards.cluster.campaign import Campaign
 from mishards.cluster.following import FollowSink, LogFollower
 from mishards.cluster.membership import Membership
-from mishards.cluster.publishing import LogPublisher
-from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId, SegmentId
+from mishards.cluster.peers import Peers
+from mishards.core.errors import MishardsError
+from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, NodeId, SegmentId
 from mishards.discovery.protocol import NodeInfo
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.proxy.leader import LeaderClient
 from mishards.proxy.plan import Router
 from mishards.proxy.proxy import Proxy
 from mishards.reader.reader import Reader
 from mishards.routing.registry import policy
 from mishards.rpc.memory import MemoryTransport
+from mishards.rpc.messages import ReportDamage
 from mishards.rpc.protocol import Listener
 from mishards.server.config import Config
 from mishards.server.dispatch import RoleDispatcher
@@ -33,11 +37,12 @@ from mishards.server.follow import FanOutSink
 from mishards.server.presence import Presence
 from mishards.server.seams import Seams
 from mishards.server.transport import OwnFirstTransport
-from mishards.writer.writer import Writer
+from mishards.writer.candidate import Candidate
 
 ROLES = ("writer", "reader", "proxy")
 LOG_ID = LogId(0)
 _METADATA_POLL_S = 0.1
+_REPORT_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -45,14 +50,27 @@ class Node:
     """One process's share of a cluster. Not restartable: make a new one."""
 
     def __init__(
-        self, seams: Seams, config: Config, roles: Sequence[str], node_id: NodeId, scratch: Path
+        self,
+        seams: Seams,
+        config: Config,
+        roles: Sequence[str],
+        node_id: NodeId,
+        scratch: Path,
+        *,
+        unrivalled: bool = False,
     ) -> None:
-        """`scratch` is a folder of this node alone, for files that need not survive it."""
+        """A node that has not started.
+
+        Args:
+            scratch: a folder of this node alone, for files that need not survive it.
+            unrivalled: no other node can be a writer of the data set.
+        """
         self._seams = seams
         self._config = config
         self.roles = tuple(role for role in ROLES if role in roles)
         self.id = node_id
         self._scratch = scratch
+        self._unrivalled = unrivalled
         runtime = seams.runtime
         self._transport = OwnFirstTransport(seams.transport, MemoryTransport(runtime))
         self._membership = Membership(runtime, seams.registry, config.node.heartbeat_s)
@@ -60,7 +78,7 @@ class Node:
         self._router = Router(self._policy)
         self._dispatcher = RoleDispatcher(node_id)
         self._log_store = LogStore(seams.store, LOG_ID)
-        self._writer: Writer | None = None
+        self._writer: Candidate | None = None
         self._reader: Reader | None = None
         self.proxy: Proxy | None = None
         self._follower: LogFollower | None = None
@@ -114,33 +132,68 @@ class Node:
         runtime = self._seams.runtime
         info = NodeInfo(id=self.id, roles=self.roles, address=self.address, ready=False)
         self._presence = Presence(
-            runtime, self._seams.registry, info, self._leads, self._config.node.heartbeat_s
+            runtime, self._seams.registry, info, self._reigns, self._config.node.heartbeat_s
         )
         await self._presence.announce(ready=False)
         self._tasks.append(runtime.spawn(self._presence.run(), f"presence of {self.id}"))
         await self._membership.start()
 
-    def _leads(self) -> tuple[int, ...]:
-        return (LOG_ID,) if self._writer is not None and self._writer.leads else ()
+    def _reigns(self) -> dict[LogId, Epoch]:
+        """The logs this node leads."""
+        writer = self._writer
+        return {LOG_ID: writer.epoch} if writer is not None and writer.leads else {}
+
+    def _other_writers(self) -> list[NodeInfo]:
+        return [
+            node
+            for node in self._membership.view.nodes
+            if "writer" in node.roles and node.id != self.id and node.ready
+        ]
+
+    async def _on_role(self) -> None:
+        """Leading began or ended: say so, and see it."""
+        assert self._presence is not None
+        await self._presence.renew()
+        await self._membership.refresh()
+
+    async def hand_over(self) -> None:
+        """Let a standby lead before this node stops, where there is one."""
+        if self._writer is None or not self._writer.leads or not self._other_writers():
+            return
+        try:
+            await self._writer.hand_over()
+        except MishardsError as error:
+            _log.warning("%s leaves without handing over: %s", self.id, error.message)
 
     async def _start_writer(self) -> None:
         seams = self._seams
-        self._writer = Writer(
+        config = msgspec.structs.replace(self._config.writer, scratch=str(self._scratch))
+        campaign = Campaign(
             seams.runtime,
-            msgspec.structs.replace(self._config.writer, scratch=str(self._scratch)),
+            seams.election,
+            LOG_ID,
+            self.id,
+            config.lease_s,
+            unrivalled=self._unrivalled,
+        )
+        self._writer = Candidate(
+            seams.runtime,
+            config,
             seams.store,
             seams.metadata,
-            LogPublisher(seams.runtime, LOG_ID),
+            self._transport,
+            campaign,
             self.id,
             LOG_ID,
-            seams.builder,
+            peers=Peers(self._transport, self._membership),
+            others=self._other_writers,
+            on_role=self._on_role,
+            unrivalled=self._unrivalled,
+            builder=seams.builder,
         )
-        await self._writer.start()
-        self._tasks.append(seams.runtime.spawn(self._reign(), f"reign of {self.id}"))
         self._dispatcher.add("writer", self._writer)
-        assert self._presence is not None
-        await self._presence.announce(ready=False)
-        await self._membership.refresh()
+        await self._writer.start()
+        self._tasks.append(seams.runtime.spawn(self._candidacy(), f"candidacy of {self.id}"))
 
     def _start_reader(self, changes: Changes) -> list[FollowSink]:
         if "reader" not in self.roles:
@@ -153,6 +206,7 @@ class Node:
             self.id,
             serves=self._served_segments,
             catch_up=self._catch_up,
+            report_damage=self._report_damage,
             scratch=self._scratch,
         )
         self._reader.start(MetadataSnapshot.empty().apply(changes))
@@ -174,6 +228,10 @@ class Node:
     async def _catch_up(self) -> None:
         assert self._follower is not None
         await self._follower.catch_up()
+
+    async def _report_damage(self, message: ReportDamage) -> None:
+        leader = LeaderClient(self._seams.runtime, self._transport, self._membership, LOG_ID)
+        await leader.call(message, _REPORT_TIMEOUT_S)
 
     def _start_proxy(self, changes: Changes) -> list[FollowSink]:
         if "proxy" not in self.roles:
@@ -216,11 +274,12 @@ class Node:
         finally:
             self._fail()
 
-    async def _reign(self) -> None:
-        """A writer that was fenced never leads again: only a new start can."""
+    async def _candidacy(self) -> None:
         assert self._writer is not None
-        await self._writer.wait_fenced()
-        self._fail()
+        try:
+            await self._writer.failed
+        finally:
+            self._fail()
 
     def _fail(self) -> None:
         if not self._failed.done():

@@ -9,11 +9,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from mishards.core.errors import MishardsError
+from mishards.core.ids import Epoch, LogId
 from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo, Registry
 
@@ -28,13 +29,13 @@ class Presence:
         runtime: Runtime,
         registry: Registry,
         node: NodeInfo,
-        leads: Callable[[], tuple[int, ...]],
+        reigns: Callable[[], Mapping[LogId, Epoch]],
         heartbeat_s: float,
     ) -> None:
         self._runtime = runtime
         self._registry = registry
         self._node = msgspec.structs.replace(node, pid=os.getpid(), host=socket.gethostname())
-        self._leads = leads
+        self._reigns = reigns
         self._heartbeat_s = heartbeat_s
         self._reachable = True
         self._left = False
@@ -50,8 +51,18 @@ class Presence:
         async with self._turn:
             if self._left:
                 return
-            self._node = msgspec.structs.replace(self._node, ready=ready, leads=self._leads())
+            reigns = self._reigns()
+            self._node = msgspec.structs.replace(
+                self._node, ready=ready, leads=tuple(reigns), epochs=tuple(reigns.values())
+            )
             await self._registry.announce(self._node)
+
+    async def renew(self) -> None:
+        """Say at once what has changed; what cannot be said now is said at the next beat."""
+        try:
+            await self.announce(ready=self._node.ready)
+        except MishardsError as error:
+            _log.warning("cannot renew this node in the registry: %s", error.message)
 
     async def run(self) -> None:
         """Renew for ever; a registry that cannot be reached is logged once and tried again."""

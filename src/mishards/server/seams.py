@@ -6,6 +6,8 @@ import msgspec
 
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import Runtime
+from mishards.discovery.election import Election
+from mishards.discovery.election_registry import open_election
 from mishards.discovery.protocol import Registry
 from mishards.discovery.registry import open_registry
 from mishards.metadata.protocol import MetadataStore
@@ -30,12 +32,14 @@ class Seams(msgspec.Struct, frozen=True):
     store: ObjectStore
     metadata: MetadataStore
     registry: Registry
+    election: Election
     builder: IndexBuilder | None = None
 
     async def close(self) -> None:
         """Close all but the runtime."""
         await self.transport.close()
         await self.registry.close()
+        await self.election.close()
         await self.metadata.close()
         await self.store.close()
 
@@ -54,10 +58,13 @@ async def open_seams(config: Config, runtime: Runtime) -> Seams:
     await metadata.open(cluster.id)
     return Seams(
         runtime=runtime,
-        transport=FramedTransport(runtime, secret=cluster.secret),
+        transport=FramedTransport(runtime, secret=cluster.secret, idle_s=config.node.idle_s),
         store=open_store(cluster.data, runtime),
         metadata=metadata,
         registry=_open_registry(config, runtime),
+        election=open_election(
+            cluster.election or config.metadata_url, runtime, url=config.metadata_url
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from mishards.core.errors import ConfigError, MishardsError
+from mishards.core.errors import MishardsError
 from mishards.core.ids import MetadataVersion
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
@@ -37,7 +37,12 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A sealed segment; `served_by` maps nodes to what they search it with."""
+    """A sealed segment.
+
+    Attributes:
+        served_by: what each node that has it open searches it with.
+        quarantined_by: what each node that refuses it found wrong.
+    """
 
     id: int
     partition: str
@@ -45,6 +50,7 @@ class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     indexes: tuple[str, ...]
     served_by: dict[str, str]
+    quarantined_by: dict[str, str] = {}
 
 
 class CollectionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +77,7 @@ async def cluster_report(config: Config) -> ClusterReport:
     Raises:
         MetadataUnavailable, ConfigError: the cluster's metadata cannot be read.
     """
-    if config.has_data_folder and not config.data_folder.is_dir():
-        raise ConfigError(f"cluster.data = {str(config.data_folder)!r} does not exist")
+    config.require_data()
     runtime = SystemRuntime(threads=2)
     try:
         seams = await open_seams(config, runtime)
@@ -148,6 +153,11 @@ def _collection(
                     reply.node: reply.segments[segment.id]
                     for reply in replies
                     if segment.id in reply.segments
+                },
+                quarantined_by={
+                    reply.node: reply.quarantined[segment.id]
+                    for reply in replies
+                    if segment.id in reply.quarantined
                 },
             )
             for segment in view.segments.values()

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from mishards.core.errors import MishardsError
-from mishards.core.ids import CollectionId, IndexId, SegmentId
+from mishards.core.errors import CorruptObject, MishardsError
+from mishards.core.ids import CollectionId, IndexId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.index.registry import family
 from mishards.metadata.models import IndexMeta, SegmentIndex, SegmentMeta
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
-from mishards.segments.layout import index_file, segment_key, vectors_file
-from mishards.segments.manifest import file_info
+from mishards.segments.layout import MANIFEST, index_file, segment_key, vectors_file
+from mishards.segments.manifest import decode_manifest, file_info, verify_file
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.build_job import BuildJob, IndexBuilder
 from mishards.writer.catalog import Catalog
 from mishards.writer.config import WriterConfig
+from mishards.writer.construction import Construction
 from mishards.writer.edit import NOTHING, Edit
 from mishards.writer.scratch import scratch_folder
 
@@ -72,12 +73,17 @@ class IndexBuilds:
         store: ObjectStore,
         catalog: Catalog,
         builder: IndexBuilder,
+        construction: Construction,
+        fresh: Callable[[], Awaitable[Timestamp]],
     ) -> None:
+        """`fresh` numbers the builds, so that every file has a name of its own."""
         self._runtime = runtime
         self._config = config
         self._store = store
         self._catalog = catalog
         self._builder = builder
+        self._construction = construction
+        self._fresh = fresh
         self._complete: dict[CollectionId, CollectionView] = {}
         self._running: set[Work] = set()
         self._failures: dict[Work, tuple[int, float]] = {}
@@ -153,7 +159,7 @@ class IndexBuilds:
 
     async def _build(self, missing: Missing) -> None:
         segment, index = missing.segment, missing.index
-        name = index_file(index.field_id, index.id)
+        name = index_file(index.field_id, index.id, await self._fresh())
         key = segment_key(segment.collection_id, segment.id, name)
         async with scratch_folder(self._runtime, self._config.scratch) as folder:
             output = folder / name
@@ -170,24 +176,31 @@ class IndexBuilds:
                 )
             )
             info = await self._runtime.blocking(file_info, output)
-            await self._store.put_file(key, output)
-        built = SegmentIndex(
-            index_id=index.id,
-            field=index.field,
-            name=name,
-            size_bytes=info.size_bytes,
-            checksum=info.checksum,
-        )
-        await self._catalog.commit(_adding(segment, built))
+            built = SegmentIndex(
+                index_id=index.id,
+                field=index.field,
+                name=name,
+                size_bytes=info.size_bytes,
+                checksum=info.checksum,
+            )
+            with self._construction.holding((key,)):
+                await self._store.put_file(key, output)
+                await self._catalog.commit(_adding(segment, built))
 
     async def _vectors(self, missing: Missing, folder: Path) -> Path:
-        """The segment's raw vectors as a local file."""
+        """The segment's raw vectors as a local file, verified: an index of damaged vectors would
+        be a sound file with wrong contents."""
         name = vectors_file(missing.index.field_id)
-        key = segment_key(missing.segment.collection_id, missing.segment.id, name)
-        if (path := self._store.local_path(key)) is not None:
-            return path
-        path = folder / name
-        await self._runtime.blocking(path.write_bytes, await self._store.get(key))
+        segment = missing.segment
+        key = segment_key(segment.collection_id, segment.id, MANIFEST)
+        manifest = decode_manifest(await self._store.get(key), key)
+        if name not in manifest.files:
+            raise CorruptObject(f"segment manifest {key} names no file {name!r}")
+        key = segment_key(segment.collection_id, segment.id, name)
+        if (path := self._store.local_path(key)) is None:
+            path = folder / name
+            await self._runtime.blocking(path.write_bytes, await self._store.get(key))
+        await self._runtime.blocking(verify_file, path, manifest.files[name])
         return path
 
 

@@ -1,10 +1,10 @@
 """Group commit: mutations that arrive while an entry is written make up the next one.
 
 Invariants: one entry is in flight at a time; timestamps rise in the order of the log; a mutation
-is acknowledged after its entry is durable. After a failed append the place may or may not be
-taken: what is found there is looked at before anything else goes there, an exclusive create
-decides, and an own entry that turns up late is taken over with its tokens before the next one.
-An entry of another epoch there means that this writer no longer leads.
+is acknowledged after its entry is durable; no timestamp is given away that a durable entry's
+ceiling does not cover. Where the disk was full and nothing is at an entry's place, the log goes on
+there: an exclusive create decides. After any other failure it is not known what is durable, and
+the reign ends: the next leader reads what is there, and makes it durable with its own entry.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import asyncio
 from collections.abc import Callable
 
 from mishards.core.errors import (
-    CorruptObject,
     DiskFull,
     Fenced,
     MishardsError,
     NotLeader,
+    ObjectExists,
     StorageError,
     TooManyRequests,
 )
-from mishards.core.ids import EntrySeq, Epoch, LogId
+from mishards.core.ids import EntrySeq, Epoch, LogId, Timestamp
 from mishards.core.timestamps import TimestampAllocator
 from mishards.log.entry import Entry, Mutation
 from mishards.log.store import LogStore
@@ -31,6 +31,7 @@ from mishards.writer.admission import check_target
 from mishards.writer.config import WriterConfig
 from mishards.writer.pending import Pending, WriteQueue
 from mishards.writer.tokens import TokenWindow
+from mishards.writer.waiters import TimestampWaiters
 
 OnDurable = Callable[[Entry, bytes], None]
 
@@ -47,12 +48,15 @@ class GroupCommit:
         tokens: TokenWindow,
         epoch: Epoch,
         next_seq: EntrySeq,
+        ceiling: Timestamp,
         snapshot: Callable[[], MetadataSnapshot],
         on_durable: OnDurable,
         on_fenced: Callable[[MishardsError], None],
     ) -> None:
         """`on_durable` is told of each entry once, in order, before its writers are."""
         self.next_seq = next_seq
+        self.ceiling = ceiling
+        """Timestamps up to this may be given away."""
         self._config = config
         self._log = log
         self._log_id = log_id
@@ -64,6 +68,8 @@ class GroupCommit:
         self._on_fenced = on_fenced
         self._queue = WriteQueue()
         self._unsure = False
+        self._uncovered = TimestampWaiters()
+        self._unreached = TimestampWaiters()
         self._wake = asyncio.Event()
 
     @property
@@ -82,7 +88,8 @@ class GroupCommit:
 
         Raises:
             TooManyRequests: too much is waiting.
-            StorageError, DiskFull: it may or may not have been applied; repeat with its token.
+            DiskFull: nothing was stored; this writer goes on.
+            StorageError: it may or may not have been applied; repeat with its token.
             CollectionNotFound, PartitionNotFound: dropped while it waited.
             NotLeader: this writer does not lead any more.
         """
@@ -93,18 +100,50 @@ class GroupCommit:
             pending = self._enqueue(message)
         return await pending.wait()
 
+    async def cover(self, timestamp: Timestamp) -> None:
+        """Return once `timestamp`, which was allocated, may be given away.
+
+        Raises:
+            StorageError, DiskFull, NotLeader: it must not be.
+        """
+        if timestamp > self.ceiling:
+            covered = self._uncovered.wait(timestamp)
+            self._wake.set()
+            await covered
+
+    async def reach(self, timestamp: Timestamp) -> None:
+        """Make an entry durable that is not before `timestamp`; all that is given is after it.
+
+        Raises:
+            StorageError, DiskFull, NotLeader: it is not known to be durable.
+        """
+        self._allocator.pass_by(timestamp)
+        reached = self._unreached.wait(timestamp)
+        self._wake.set()
+        await reached
+
     async def run(self) -> None:
         """Write entries until cancelled or fenced."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._unsure and not len(self._queue):
+            if self._is_owing and not len(self._queue):
                 await self._write([])
             while group := self._queue.take(self._config.entry_max_bytes):
                 await self._write(group)
 
+    @property
+    def _is_owing(self) -> bool:
+        """Whether an entry is wanted though no mutation is there for it."""
+        return self._unsure or bool(self._uncovered) or bool(self._unreached)
+
     def refuse_all(self, error: MishardsError) -> None:
         self._queue.refuse_all(error)
+        self._refuse_waiters(error)
+
+    def _refuse_waiters(self, error: MishardsError) -> None:
+        self._uncovered.refuse_all(error)
+        self._unreached.refuse_all(error)
 
     def _enqueue(self, message: Write) -> Pending:
         pending = Pending(message)
@@ -119,19 +158,24 @@ class GroupCommit:
         return pending
 
     async def _write(self, group: list[Pending]) -> None:
-        """Make one group durable and answer all of it; an empty one settles what is unsure."""
+        """Make one group durable and answer all of it.
+
+        An empty one settles what is unsure, raises the ceiling, and reaches a timestamp.
+        """
         try:
             group = [pending for pending in group if self._prepare(pending)]
-            while group or self._unsure:
-                stored, raw = await self._store(self._entry(group))
-                self._unsure = False
-                answers = self._adopt(stored, raw)
-                group = [pending for pending in group if not self._answer(pending, answers)]
+            while group or self._is_owing:
+                entry = self._entry(group)
+                self._adopt(entry, await self._store(entry))
+                for pending in group:
+                    self._answer(pending, entry)
+                group = []
         except MishardsError as error:
             for pending in group:
                 pending.refuse(error)
                 self._queue.done(pending)
-            if isinstance(error, NotLeader | CorruptObject):
+            self._refuse_waiters(error)
+            if isinstance(error, NotLeader | StorageError):
                 self._on_fenced(error)
 
     def _prepare(self, pending: Pending) -> bool:
@@ -165,43 +209,53 @@ class GroupCommit:
             epoch=self._epoch,
             timestamp=self._allocator.last,
             mutations=tuple(p.mutation for p in group if p.mutation is not None),
+            ceiling=max(self.ceiling, self._allocator.ceiling(self._config.ceiling_ms)),
         )
 
-    async def _store(self, entry: Entry) -> tuple[Entry, bytes]:
-        """The entry that now is durable at its place: this one, or an own one of before.
+    async def _store(self, entry: Entry) -> bytes:
+        """Create the entry and give its bytes.
 
         Raises:
-            Fenced: another leader's entry is there.
-            StorageError, DiskFull: nothing is known to be there; nothing was acknowledged.
+            Fenced: another leader's entry is at its place.
+            DiskFull: nothing is at its place as far as can be seen.
+            StorageError: it may be there or not, on disk or only on the way.
         """
         self._unsure = True
         try:
-            return entry, await self._log.append(entry)
-        except (StorageError, DiskFull):
-            if (found := await self._log.read(entry.seq)) is None:
-                raise
+            raw = await self._log.append(entry)
+        except (ObjectExists, DiskFull) as error:
+            await self._look_at(entry.seq, error)
+            raise
+        self._unsure = False
+        return raw
+
+    async def _look_at(self, seq: EntrySeq, error: MishardsError) -> None:
+        """Raises unless the place of an entry that failed is free."""
+        if (found := await self._log.read(seq)) is None:
+            return
         if found[0].epoch != self._epoch:
             raise Fenced(
-                f"entry {entry.seq} of log {entry.log_id} is of epoch {found[0].epoch}; "
+                f"entry {seq} of log {self._log_id} is of epoch {found[0].epoch}; "
                 f"this writer's is {self._epoch}"
             )
-        return found
+        raise StorageError(
+            f"entry {seq} of log {self._log_id} is there though creating it failed: {error.message}"
+        )
 
-    def _adopt(self, entry: Entry, raw: bytes) -> dict[bytes, Written]:
-        """Take note of a durable entry; gives its answers by token."""
+    def _adopt(self, entry: Entry, raw: bytes) -> None:
+        """Take note of a durable entry."""
         self.next_seq = EntrySeq(entry.seq + 1)
-        answers = {mutation.token: written(entry, mutation) for mutation in entry.mutations}
-        for token, answer in answers.items():
-            self._tokens.add(token, answer)
+        self.ceiling = max(self.ceiling, entry.ceiling)
+        self._uncovered.resolve(self.ceiling)
+        for mutation in entry.mutations:
+            self._tokens.add(mutation.token, written(entry, mutation))
         self._on_durable(entry, raw)
-        return answers
+        self._unreached.resolve(entry.timestamp)
 
-    def _answer(self, pending: Pending, answers: dict[bytes, Written]) -> bool:
-        if (answer := answers.get(pending.message.token)) is None:
-            return False
-        pending.resolve(answer)
+    def _answer(self, pending: Pending, entry: Entry) -> None:
+        if pending.mutation is not None:
+            pending.resolve(written(entry, pending.mutation))
         self._queue.done(pending)
-        return True
 
 
 def written(entry: Entry, mutation: Mutation) -> Written:

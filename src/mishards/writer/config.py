@@ -24,10 +24,18 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
         build_workers: indexes built at a time.
         build_threads: threads of a build; 0 means all processors.
         build_retry_s: pause after a build that failed; doubled each time, up to 64 times this.
+        ceiling_ms: how far ahead of the clock an entry lets its leader give timestamps away; an
+            idle log gets an entry this often.
+        lease_s: a leader that has not renewed its lease for so long is replaced by a standby.
+        standby_poll_s: how often a standby reads what was added to the log.
         tick_s: how often an idle log tells its followers the time.
         token_window: mutations whose tokens are remembered.
         replay_tail_bytes: entries at the end of the log that are read again at a start for their
             tokens alone, though all they hold is sealed.
+        collect_interval_s: how often garbage is looked for on storage, and the log is trimmed;
+            up to ten times seldomer where that takes more than a tenth of the time.
+        collect_grace_s: an object is removed when nothing has named it for so long, in two looks
+            at least.
         scratch: folder for files under construction; empty for the system's. On the file system
             of the storage folder, files are moved rather than copied.
     """
@@ -45,7 +53,12 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
     build_workers: int = 1
     build_threads: int = 0
     build_retry_s: float = 5.0
+    ceiling_ms: int = 30_000
+    lease_s: float = 1.5
+    standby_poll_s: float = 0.5
     tick_s: float = 0.1
     token_window: int = 100_000
     replay_tail_bytes: int = 64 * _MIB
+    collect_interval_s: float = 60.0
+    collect_grace_s: float = 60.0
     scratch: str = ""

@@ -10,6 +10,7 @@ from mishards.writer import (
     ddl_aliases,
     ddl_collections,
     ddl_databases,
+    ddl_imports,
     ddl_indexes,
     ddl_loading,
     ddl_partitions,
@@ -41,4 +42,5 @@ DDL_RULES: dict[type[Any], DdlRule] = {
     messages.DropIndex: ddl_indexes.drop_index,
     messages.Load: ddl_loading.load,
     messages.Release: ddl_loading.release,
+    messages.ImportCollections: ddl_imports.import_collections,
 }

@@ -34,11 +34,19 @@ def create_database(snapshot: MetadataSnapshot, message: CreateDatabase, fresh: 
             f"cannot create database {message.name!r}: there are {len(snapshot.databases)}; "
             f"at most {limits.MAX_DATABASES} are allowed"
         )
+    return Edit((new_database(message.name, message.properties, fresh),))
+
+
+def new_database(name: str, properties: Properties, fresh: Fresh) -> DatabaseMeta:
+    """The record of a database that is being made.
+
+    Raises:
+        DatabaseInvalidName.
+    """
+    check_name("database", name, DatabaseInvalidName)
     now = fresh()
-    properties = merge_properties((), message.properties)
-    return Edit(
-        (DatabaseMeta(id=DatabaseId(now), name=message.name, created=now, properties=properties),)
-    )
+    merged = merge_properties((), properties)
+    return DatabaseMeta(id=DatabaseId(now), name=name, created=now, properties=merged)
 
 
 def drop_database(snapshot: MetadataSnapshot, message: DropDatabase, fresh: Fresh) -> Edit:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,7 @@ from mishards.segments.layout import deletes_key, segment_files, segment_key
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.catalog import Catalog
 from mishards.writer.config import WriterConfig
+from mishards.writer.construction import Construction
 from mishards.writer.edit import NOTHING, Edit
 from mishards.writer.growing import Growing, GrowingCollection
 from mishards.writer.scratch import scratch_folder
@@ -65,8 +66,10 @@ class Flusher:
         catalog: Catalog,
         growing: Growing,
         allocator: TimestampAllocator,
+        cover: Callable[[Timestamp], Awaitable[None]],
         log_id: LogId,
         position: Callable[[], LogPosition],
+        construction: Construction,
     ) -> None:
         self._runtime = runtime
         self._config = config
@@ -74,8 +77,10 @@ class Flusher:
         self._catalog = catalog
         self._growing = growing
         self._allocator = allocator
+        self._cover = cover
         self._log_id = log_id
         self._position = position
+        self._construction = construction
         self._asked: dict[CollectionId, list[Waiter]] = {}
         self._failures: dict[CollectionId, tuple[int, float]] = {}
         self._wake = asyncio.Event()
@@ -159,23 +164,34 @@ class Flusher:
         mutations = self._growing.up_to(collection_id, cut)
         if view is None or not mutations:
             return ()
+        count = ids_needed(view, mutations)
+        first_id = self._allocator.allocate(count)
+        # No leader to come may give these ids again: files of this flush may stay behind.
+        await self._cover(Timestamp(first_id + count - 1))
         async with scratch_folder(self._runtime, self._config.scratch) as folder:
             plan = SealPlan(
                 view=view,
                 mutations=mutations,
                 cut=cut,
-                first_id=self._allocator.allocate(ids_needed(view, mutations)),
+                first_id=first_id,
                 max_rows=self._config.segment_max_rows,
                 max_bytes=self._config.segment_max_bytes,
                 merge=await self._to_merge(view, folder),
             )
             sealed = await self._runtime.blocking(seal, plan, folder)
-            await self._upload(view, sealed, folder)
+            with self._construction.holding(_keys(view, sealed)):
+                await self._upload(view, sealed, folder)
+                return await self._commit(plan, sealed)
+
+    async def _commit(self, plan: SealPlan, sealed: Sealed) -> Segments:
+        """Name what was uploaded."""
+        collection_id = plan.view.id
         kept: list[SegmentId] = []
 
         def change(snapshot: MetadataSnapshot) -> Edit:
             kept.clear()
-            edit = seal_edit(snapshot, plan, sealed, self._log_meta(snapshot, collection_id, cut))
+            log = self._log_meta(snapshot, collection_id, plan.cut)
+            edit = seal_edit(snapshot, plan, sealed, log)
             kept.extend(s.id for s in sealed.segments if any(s is put for put in edit.puts))
             return edit
 
@@ -243,6 +259,12 @@ def seal_edit(snapshot: MetadataSnapshot, plan: SealPlan, sealed: Sealed, log: L
     meta = msgspec.structs.replace(view.meta, checkpoint=plan.cut, deletes=deletes)
     segments = [segment for segment in sealed.segments if segment.partition_id in alive]
     return Edit((meta, *segments, log))
+
+
+def _keys(view: CollectionView, sealed: Sealed) -> list[str]:
+    """Of all objects that a flush uploads."""
+    folders = [segment_key(view.id, segment.id, "") for segment in sealed.segments]
+    return [*folders, *(deletes_key(view.id, file.name) for file in sealed.deletes)]
 
 
 def _refuse(waiters: list[Waiter], error: MishardsError) -> None:

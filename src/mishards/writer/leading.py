@@ -11,11 +11,13 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from mishards.cluster.coalescing import Coalescer
+from mishards.cluster.peers import Peers
 from mishards.cluster.publishing import LogPublisher
-from mishards.core.errors import InternalError, MishardsError
+from mishards.core.errors import Fenced, InternalError, MishardsError
 from mishards.core.ids import DatabaseId, EntrySeq, LogId, NodeId, Timestamp
 from mishards.core.runtime import Runtime
-from mishards.log.entry import Entry
+from mishards.log.entry import Entry, TornEntry
 from mishards.log.store import LogStore
 from mishards.metadata.models import DEFAULT_DATABASE, DatabaseMeta, LogMeta
 from mishards.metadata.protocol import MetadataStore
@@ -24,14 +26,19 @@ from mishards.storage.protocol import ObjectStore
 from mishards.writer.build import IndexBuilds
 from mishards.writer.build_job import IndexBuilder
 from mishards.writer.catalog import Catalog
+from mishards.writer.collect import GarbageCollector
 from mishards.writer.commit import GroupCommit
 from mishards.writer.config import WriterConfig
+from mishards.writer.construction import Construction
+from mishards.writer.damage import DamagedIndexes
 from mishards.writer.edit import Edit
 from mishards.writer.flush import Flusher, LogPosition
 from mishards.writer.takeover import Reign
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
+_MOST_FENCES = 3_000
+"""Of some thousand takeovers: a leader of before all those is taken not to come back."""
 
 
 class Leading:
@@ -49,8 +56,10 @@ class Leading:
         reign: Reign,
         builder: IndexBuilder,
         on_fenced: Callable[[MishardsError], None],
+        peers: Peers | None = None,
     ) -> None:
-        """`on_fenced` may be called from within the tasks that `stop` ends."""
+        """`on_fenced` may be called from within the tasks that `stop` ends; without `peers`
+        nothing is ever removed from storage."""
         self.epoch = reign.epoch
         self.newest = reign.timestamp
         """Timestamp of the last durable entry."""
@@ -61,8 +70,12 @@ class Leading:
         self._publisher = publisher
         self._log_id = log_id
         self._tail = reign.tail
+        self._fences = reign.fences
+        self._log = log
+        self._confirmation = Coalescer(self._confirm)
         self._on_fenced = on_fenced
         self._tasks: list[asyncio.Task[Any]] = []
+        self.construction = Construction()
         self.catalog = Catalog(
             metadata,
             publisher,
@@ -80,6 +93,7 @@ class Leading:
             reign.tokens,
             reign.epoch,
             reign.next_seq,
+            reign.ceiling,
             lambda: self.catalog.snapshot,
             self._on_durable,
             on_fenced,
@@ -91,10 +105,26 @@ class Leading:
             self.catalog,
             reign.growing,
             reign.allocator,
+            self.commit.cover,
             log_id,
             self._position,
+            self.construction,
         )
-        self.builds = IndexBuilds(runtime, config, store, self.catalog, builder)
+        self.builds = IndexBuilds(
+            runtime,
+            config,
+            store,
+            self.catalog,
+            builder,
+            self.construction,
+            self._fresh_id,
+        )
+        self.damage = DamagedIndexes(runtime, config, store, self.catalog)
+        self._collector: GarbageCollector | None = None
+        if peers is not None:
+            self._collector = GarbageCollector(
+                runtime, config, store, self.catalog, self.construction, peers, log_id
+            )
 
     async def begin(self, node_id: NodeId) -> None:
         """Name the leader in the metadata, and start the background tasks.
@@ -113,6 +143,8 @@ class Leading:
         works += [
             ("builds", lambda: self._keep_running(self.builds.run))
         ] * self._config.build_workers
+        if (collector := self._collector) is not None:
+            works.append(("collection", lambda: self._keep_running(collector.run)))
         self._tasks = [self._runtime.spawn(work(), f"writer: {name}") for name, work in works]
 
     def stop(self, error: MishardsError) -> None:
@@ -121,6 +153,41 @@ class Leading:
         self.flusher.refuse_all(error)
         for task in self._tasks:
             task.cancel()
+
+    async def _fresh_id(self) -> Timestamp:
+        """An id that no leader to come gives again."""
+        fresh = self.allocator.allocate()
+        await self.commit.cover(fresh)
+        return fresh
+
+    async def confirmed_newest(self) -> Timestamp:
+        """`newest`, of a moment after this call at which nobody else led.
+
+        Raises:
+            Fenced: another leader's entry is in the log.
+            StorageError: it cannot be told.
+        """
+        await self._confirmation.run()
+        return self.newest
+
+    async def _confirm(self) -> None:
+        seq = self.commit.next_seq
+        while True:
+            try:
+                found = await self._log.read(seq)
+            except TornEntry:
+                seq = EntrySeq(seq + 1)
+                continue
+            if found is None:
+                return
+            if found[0].epoch != self.epoch:
+                error = Fenced(
+                    f"entry {seq} of log {self._log_id} is of epoch {found[0].epoch}; "
+                    f"this writer's is {self.epoch}"
+                )
+                self._on_fenced(error)
+                raise error
+            seq = EntrySeq(seq + 1)
 
     async def ended(self) -> None:
         """Wait until the background tasks have ended, after `stop`."""
@@ -135,6 +202,7 @@ class Leading:
             leader=node_id,
             replay_from=old.replay_from,
             build_min_rows=self._config.build_min_rows,
+            fences=(*old.fences, *self._fences)[-_MOST_FENCES:],
         )
         if DEFAULT_DATABASE in snapshot.databases:
             return Edit((log,))
@@ -163,7 +231,12 @@ class Leading:
             await self._runtime.sleep(self._config.tick_s)
             if self.commit.is_idle:
                 now = self.allocator.allocate()
-                self._publisher.publish_tick(EntrySeq(self.commit.next_seq - 1), now)
+                try:
+                    await self.commit.cover(now)
+                except MishardsError as error:
+                    _log.debug("the time stands still: %s", error)
+                else:
+                    self._publisher.publish_tick(EntrySeq(self.commit.next_seq - 1), now)
 
     async def _watch(self) -> None:
         """See to what time alone brings about."""

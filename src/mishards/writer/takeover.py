@@ -16,51 +16,38 @@ from mishards.core.errors import Fenced, MetadataConflict, ObjectExists
 from mishards.core.ids import EntrySeq, Epoch, LogId, NodeId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.timestamps import TimestampAllocator
-from mishards.log.entry import Entry, Mutation
+from mishards.log.entry import Entry
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.snapshot import MetadataSnapshot
-from mishards.writer.commit import written
 from mishards.writer.config import WriterConfig
 from mishards.writer.growing import Growing
+from mishards.writer.standby import Standby
 from mishards.writer.tokens import LogTail, TokenWindow
 
 _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 1000
 
 
-class Reign(msgspec.Struct, frozen=True):
-    """What a new leader begins with."""
+class Reign(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new leader begins with.
+
+    Attributes:
+        fences: the entry that begins the epoch, the torn ones before it, and the last of before.
+        timestamp: of the newest entry.
+        ceiling: timestamps up to this may be given away.
+    """
 
     epoch: Epoch
     next_seq: EntrySeq
+    fences: tuple[EntrySeq, ...]
     timestamp: Timestamp
+    ceiling: Timestamp
     snapshot: MetadataSnapshot
     allocator: TimestampAllocator
     growing: Growing
     tokens: TokenWindow
     tail: LogTail
-
-
-class _Replay:
-    """What was read of the log so far."""
-
-    def __init__(self, config: WriterConfig, first: EntrySeq) -> None:
-        self.next_seq = first
-        self.epoch = Epoch(0)
-        self.timestamp = Timestamp(0)
-        self.mutations: list[tuple[EntrySeq, Mutation]] = []
-        self.tokens = TokenWindow(config.token_window)
-        self.tail = LogTail(config.replay_tail_bytes)
-
-    def take(self, entry: Entry, size_bytes: int) -> None:
-        self.next_seq = EntrySeq(entry.seq + 1)
-        self.epoch = max(self.epoch, entry.epoch)
-        self.timestamp = max(self.timestamp, entry.timestamp)
-        self.tail.add(entry.seq, size_bytes)
-        for mutation in entry.mutations:
-            self.mutations.append((entry.seq, mutation))
-            self.tokens.add(mutation.token, written(entry, mutation))
 
 
 async def take_leadership(
@@ -70,60 +57,58 @@ async def take_leadership(
     log_id: LogId,
     metadata: MetadataStore,
     node_id: NodeId,
+    standby: Standby,
 ) -> Reign:
-    """Replay the log, then begin a new epoch in metadata and log.
+    """Read the log to its end, then begin a new epoch in metadata and log.
+
+    Args:
+        standby: what was read of the log already; not to be used again, whatever comes of this.
 
     Raises:
         Fenced: another node began an equal or higher epoch meanwhile.
         CorruptObject: the log is damaged before its end; names the object.
         StorageError, MetadataUnavailable: try again; nothing is led.
     """
-    snapshot = MetadataSnapshot.empty()
-    snapshot = snapshot.apply(await metadata.changes(snapshot.version))
-    meta = snapshot.logs.get(log_id)
-    replay = _Replay(config, EntrySeq(1) if meta is None else meta.replay_from)
-    await _read_on(log, replay)
-    epoch = Epoch(max(replay.epoch, await metadata.epoch(log_id)) + 1)
+    await standby.keep_up()
+    epoch = Epoch(max(standby.replay.epoch, await metadata.epoch(log_id)) + 1)
     try:
         await metadata.begin_epoch(log_id, epoch)
     except MetadataConflict as error:
         raise Fenced(f"log {log_id} was taken by another leader: {error.message}") from error
     # From here on no older leader can commit metadata: what is read now is the last of its words.
-    snapshot = snapshot.apply(await metadata.changes(snapshot.version))
-    allocator = await _begin(runtime, log, log_id, replay, epoch, node_id, snapshot)
-    growing = Growing()
-    now_s = runtime.monotonic_s()
-    for seq, mutation in replay.mutations:
-        view = snapshot.collections.get(mutation.collection)
-        if view is not None and mutation.timestamp > view.meta.checkpoint:
-            growing.add(seq, mutation, now_s)
+    standby.apply(await metadata.changes(standby.snapshot.version))
+    begun = await _begin(runtime, config, log, log_id, standby, epoch, node_id)
+    standby.settle()
+    replay = standby.replay
     _log.info("epoch %d of log %d begins before entry %d", epoch, log_id, replay.next_seq)
     return Reign(
-        epoch,
-        replay.next_seq,
-        replay.timestamp,
-        snapshot,
-        allocator,
-        growing,
-        replay.tokens,
-        replay.tail,
+        epoch=epoch,
+        next_seq=replay.next_seq,
+        fences=(EntrySeq(begun.seq - len(begun.skips) - 1), *begun.skips, begun.seq),
+        timestamp=replay.timestamp,
+        ceiling=begun.ceiling,
+        snapshot=standby.snapshot,
+        allocator=TimestampAllocator(runtime.now_ms, begun.timestamp),
+        growing=replay.growing,
+        tokens=replay.tokens,
+        tail=replay.tail,
     )
 
 
 async def _begin(
     runtime: Runtime,
+    config: WriterConfig,
     log: LogStore,
     log_id: LogId,
-    replay: _Replay,
+    standby: Standby,
     epoch: Epoch,
     node_id: NodeId,
-    snapshot: MetadataSnapshot,
-) -> TimestampAllocator:
+) -> Entry:
     """Append the entry that begins the epoch, reading on where another came first."""
-    newest = max(newest_ids(snapshot), default=0)
+    replay = standby.replay
+    newest = max(newest_ids(standby.snapshot), default=0)
     for _ in range(_MOST_ATTEMPTS):
-        floor = Timestamp(max(replay.timestamp, newest))
-        allocator = TimestampAllocator(runtime.now_ms, floor)
+        allocator = TimestampAllocator(runtime.now_ms, Timestamp(max(replay.floor, newest)))
         try:
             seq, skips = await log.next_free(EntrySeq(replay.next_seq - 1))
             entry = Entry(
@@ -133,25 +118,21 @@ async def _begin(
                 timestamp=allocator.allocate(),
                 leader=node_id,
                 skips=skips,
+                ceiling=allocator.ceiling(config.ceiling_ms),
             )
             raw = await log.append(entry)
         except ObjectExists:
             first = replay.next_seq
-            await _read_on(log, replay)
+            await standby.read_log()
             if replay.epoch >= epoch:
                 raise Fenced(
                     f"epoch {replay.epoch} began in log {log_id} between entries {first} "
                     f"and {replay.next_seq - 1}, while {node_id!r} began epoch {epoch}"
                 ) from None
         else:
-            replay.take(entry, len(raw))
-            return allocator
+            replay.take(entry, len(raw), runtime.monotonic_s())
+            return entry
     raise Fenced(f"log {log_id} is being written by another leader without a pause")
-
-
-async def _read_on(log: LogStore, replay: _Replay) -> None:
-    async for entry, raw in log.read_from(replay.next_seq):
-        replay.take(entry, len(raw))
 
 
 def newest_ids(snapshot: MetadataSnapshot) -> Iterator[int]:

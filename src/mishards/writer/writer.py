@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, get_args
 
+from mishards.cluster.peers import Peers
 from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import (
     InvalidParameter,
@@ -20,7 +21,7 @@ from mishards.core.errors import (
     NotReady,
     Unimplemented,
 )
-from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId
+from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, NodeId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
@@ -31,10 +32,12 @@ from mishards.rpc.messages import (
     Flush,
     Flushed,
     Follow,
+    ImportCollections,
     Message,
     NewestTimestamp,
     NodeStatus,
     Reply,
+    ReportDamage,
     StatusReply,
     TimestampReply,
     Write,
@@ -46,7 +49,9 @@ from mishards.writer.build_job import IndexBuilder
 from mishards.writer.build_process import SubprocessBuilder
 from mishards.writer.config import WriterConfig
 from mishards.writer.ddl import DDL_RULES
+from mishards.writer.ddl_imports import newest_imported
 from mishards.writer.leading import Leading
+from mishards.writer.standby import Standby
 from mishards.writer.takeover import take_leadership
 
 _log = logging.getLogger(__name__)
@@ -69,9 +74,19 @@ class Writer:
         node_id: NodeId,
         log_id: LogId = _FIRST_LOG,
         builder: IndexBuilder | None = None,
+        *,
+        peers: Peers | None = None,
+        unrivalled: bool = False,
     ) -> None:
-        """`publisher` is closed with the writer; `builder` None builds indexes in processes of
-        their own."""
+        """A writer that leads nothing yet.
+
+        Args:
+            publisher: closed with the writer.
+            builder: None builds indexes in processes of their own.
+            peers: are asked what they still read before anything is removed.
+            unrivalled: something else keeps other writers away from the log, so what this one
+                remembers is the newest there is.
+        """
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -79,8 +94,10 @@ class Writer:
         self._publisher = publisher
         self._node_id = node_id
         self._log_id = log_id
+        self._unrivalled = unrivalled
         self._log = LogStore(store, log_id)
         self._builder = builder or SubprocessBuilder()
+        self._peers = peers
         self._leading: Leading | None = None
         self._refusal: MishardsError | None = NotReady(f"writer {node_id!r} has not started")
         self._fenced = asyncio.Event()
@@ -92,7 +109,9 @@ class Writer:
             NewestTimestamp: _newest_timestamp,
             AllocateTimestamp: _allocate,
             Flush: _flush,
+            ReportDamage: _report_damage,
             **dict.fromkeys(get_args(Ddl), _ddl),
+            ImportCollections: _import,
         }
 
     @property
@@ -100,16 +119,37 @@ class Writer:
         """Whether it leads the log and takes calls."""
         return self._refusal is None
 
-    async def start(self) -> None:
+    @property
+    def epoch(self) -> Epoch:
+        """Of its reign; 0 before that has begun."""
+        return Epoch(0) if self._leading is None else self._leading.epoch
+
+    @property
+    def refusal(self) -> MishardsError:
+        """Why calls are refused, where they are."""
+        return self._refusal or NotReady(f"writer {self._node_id!r} has not started")
+
+    async def start(self, standby: Standby | None = None) -> None:
         """Take leadership and find again all that was acknowledged.
+
+        Args:
+            standby: what was read of the log already; it is not to be used again.
 
         Raises:
             Fenced: another node took the log at the same time.
             CorruptObject: the log is damaged; names the object.
             StorageError, MetadataUnavailable: start again later.
         """
+        if standby is None:
+            standby = Standby(self._runtime, self._config, self._log, self._log_id, self._metadata)
         reign = await take_leadership(
-            self._runtime, self._config, self._log, self._log_id, self._metadata, self._node_id
+            self._runtime,
+            self._config,
+            self._log,
+            self._log_id,
+            self._metadata,
+            self._node_id,
+            standby,
         )
         leading = Leading(
             self._runtime,
@@ -121,7 +161,8 @@ class Writer:
             self._log_id,
             reign,
             self._builder,
-            self._step_down,
+            self.step_down,
+            self._peers,
         )
         await leading.begin(self._node_id)
         self._leading = leading
@@ -132,11 +173,22 @@ class Writer:
         if self._refusal is None:
             self._refusal = NotReady(f"writer {self._node_id!r} is closing")
         await self._quiet.wait()
-        self._refusal = NotLeader(f"writer {self._node_id!r} is closed")
+        if not isinstance(self._refusal, NotLeader):
+            self._refusal = NotLeader(f"writer {self._node_id!r} is closed")
         if self._leading is not None:
             self._leading.stop(self._refusal)
             self._publisher.close(self._refusal)
             await self._leading.ended()
+
+    async def retire(self, reason: NotLeader) -> None:
+        """End the reign for a successor: what is being written becomes durable, all else is
+        refused with `reason`, to be asked again of the successor."""
+        self._refusal = reason
+        if self._leading is not None:
+            self._leading.flusher.refuse_all(reason)
+        await self._quiet.wait()
+        self._fenced.set()
+        await self.close()
 
     async def wait_fenced(self) -> None:
         """Return once another leader took over, or leading became impossible."""
@@ -159,7 +211,9 @@ class Writer:
 
     def handle_now(self, message: Message) -> Reply | None:
         leading = self._leading
-        if leading is None or self._refusal is not None or not isinstance(message, NewestTimestamp):
+        if leading is None or self._refusal is not None or not self._unrivalled:
+            return None
+        if not isinstance(message, NewestTimestamp):
             return None
         return TimestampReply(timestamp=leading.newest)
 
@@ -189,14 +243,14 @@ class Writer:
     def _serving(self) -> Leading:
         """Raises: NotLeader, NotReady."""
         if self._refusal is not None or self._leading is None:
-            error = self._refusal or NotReady(f"writer {self._node_id!r} has not started")
-            raise type(error)(error.message)
+            raise type(self.refusal)(self.refusal.message)
         return self._leading
 
-    def _step_down(self, error: MishardsError) -> None:
+    def step_down(self, error: MishardsError) -> None:
+        """End the reign at once: another leads, or leading has become impossible."""
         if self._fenced.is_set():
             return
-        _log.error("writer %s steps down: %s", self._node_id, error)
+        _log.warning("writer %s steps down: %s", self._node_id, error)
         self._refusal = NotLeader(f"writer {self._node_id!r} stepped down: {error.message}")
         self._fenced.set()
         self._publisher.close(self._refusal)
@@ -210,7 +264,7 @@ async def _write(leading: Leading, message: Write) -> Reply:
 
 
 async def _newest_timestamp(leading: Leading, message: NewestTimestamp) -> Reply:
-    return TimestampReply(timestamp=leading.newest)
+    return TimestampReply(timestamp=await leading.confirmed_newest())
 
 
 async def _allocate(leading: Leading, message: AllocateTimestamp) -> Reply:
@@ -218,7 +272,9 @@ async def _allocate(leading: Leading, message: AllocateTimestamp) -> Reply:
         raise InvalidParameter(
             f"invalid number of timestamps {message.count}: from 1 to {_MOST_TIMESTAMPS} is allowed"
         )
-    return TimestampReply(timestamp=leading.allocator.allocate(message.count))
+    first = leading.allocator.allocate(message.count)
+    await leading.commit.cover(Timestamp(first + message.count - 1))
+    return TimestampReply(timestamp=first)
 
 
 async def _flush(leading: Leading, message: Flush) -> Reply:
@@ -228,7 +284,18 @@ async def _flush(leading: Leading, message: Flush) -> Reply:
     return Flushed(segments=segments, timestamp=timestamp, version=version)
 
 
+async def _report_damage(leading: Leading, message: ReportDamage) -> Reply:
+    return await leading.damage.report(message)
+
+
 async def _ddl(leading: Leading, message: Any) -> Reply:
     rule, fresh = DDL_RULES[type(message)], leading.allocator.allocate
     version = await leading.catalog.commit(lambda snapshot: rule(snapshot, message, fresh))
     return Committed(version=version)
+
+
+async def _import(leading: Leading, message: ImportCollections) -> Reply:
+    # A read at the newest acknowledged timestamp is to see all that is imported.
+    if newest_imported(message) > leading.newest:
+        await leading.commit.reach(newest_imported(message))
+    return await _ddl(leading, message)

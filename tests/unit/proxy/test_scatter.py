@@ -5,11 +5,19 @@ import asyncio
 import msgspec
 import pytest
 
-from mishards.core.errors import DeadlineExceeded, InvalidParameter, SegmentUnavailable, Unavailable
+from mishards.core.errors import (
+    CorruptObject,
+    DeadlineExceeded,
+    InvalidParameter,
+    SegmentUnavailable,
+    Unavailable,
+)
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
+from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
-from mishards.proxy.scatter import Assignment, HedgeClock, Scatter
+from mishards.proxy.hedging import HedgeClock
+from mishards.proxy.scatter import Scatter
 from mishards.rpc.messages import UnitFailure
 
 GROWING = -7
@@ -89,8 +97,17 @@ def never():
     return answer
 
 
-def scatter(answers, preferences, *, config=None, hedges=None, deadline_s=10.0, growing=None):
-    """Run one scatter; gives (served, transport, membership)."""
+def scatter(answers, preferences, **options):
+    """Run one scatter that has to be complete; gives (served, transport, membership)."""
+    gathered, transport, membership = gather(answers, preferences, **options)
+    assert gathered.missing == {}
+    return gathered.served, transport, membership
+
+
+def gather(
+    answers, preferences, *, config=None, hedges=None, deadline_s=10.0, growing=None, partial=False
+):
+    """Run one scatter; gives (gathered, transport, membership)."""
     config = config or ProxyConfig(hedge=False)
 
     async def run():
@@ -98,13 +115,14 @@ def scatter(answers, preferences, *, config=None, hedges=None, deadline_s=10.0, 
         transport, membership = FakeTransport(answers), FakeMembership(answers)
         assignment = Assignment(preferences, tuple(preferences), growing)
         try:
-            served = await Scatter(
+            gathered = await Scatter(
                 runtime, transport, membership, config, hedges or HedgeClock(config), assignment,
                 lambda units: Asked(tuple(units)), runtime.monotonic_s() + deadline_s,
+                partial=partial,
             ).run()  # fmt: skip
         finally:
             await runtime.close()
-        return served, transport, membership
+        return gathered, transport, membership
 
     return asyncio.run(run())
 
@@ -153,6 +171,51 @@ def test_bad_input_is_not_retried():
     answers = {"a": raising(InvalidParameter("k")), "b": serving("b")}
     with pytest.raises(InvalidParameter):
         scatter(answers, {1: ("a", "b")})
+
+
+def test_a_partial_answer_names_what_every_reader_has_failed():
+    answers = {"a": failing_on("a", 2), "b": failing_on("b", 2)}
+    preferences = dict.fromkeys((1, 2, 3), ("a", "b"))
+    gathered, transport, _ = gather(answers, preferences, partial=True)
+    assert sorted(u for units, _ in gathered.served for u in units) == [1, 3]
+    assert {unit: str(error) for unit, error in gathered.missing.items()} == {2: "segment 2"}
+    assert isinstance(gathered.missing[2], CorruptObject)
+    assert transport.calls == [("a", (1, 2, 3)), ("b", (2,))]
+
+
+def test_a_partial_answer_is_complete_where_another_reader_serves_the_unit():
+    answers = {"a": failing_on("a", 2), "b": serving("b")}
+    gathered, _, _ = gather(answers, {1: ("a", "b"), 2: ("a", "b")}, partial=True)
+    assert gathered.missing == {}
+
+
+def test_units_of_readers_that_are_all_gone_are_missing():
+    answers = {"a": raising(Unavailable("a is gone")), "b": raising(Unavailable("b is gone"))}
+    gathered, _, membership = gather(answers, {1: ("a", "b"), GROWING: ("a", "b")}, partial=True)
+    assert gathered.served == []
+    assert set(gathered.missing) == {1, GROWING}
+    assert membership.suspected == ["a", "b"]
+
+
+def test_a_whole_copy_counts_before_a_partial_answer():
+    config = ProxyConfig(hedge_least_ms=1, hedge_budget=1.0, stall_s=10)
+
+    async def later(units):
+        await asyncio.sleep(0.05)
+        return Partial("a", units)
+
+    answers = {"a": later, "b": failing_on("b", 1)}
+    gathered, transport, _ = gather(
+        answers, {1: ("a", "b")}, config=config, hedges=warm_hedges(config), partial=True
+    )
+    assert transport.calls == [("a", (1,)), ("b", (1,))]
+    assert gathered.missing == {}
+    assert [partial.node for _, partial in gathered.served] == ["a"]
+
+
+def test_bad_input_is_an_error_where_partial_answers_are_allowed():
+    with pytest.raises(InvalidParameter):
+        gather({"a": raising(InvalidParameter("k"))}, {1: ("a",)}, partial=True)
 
 
 def test_nothing_is_sent_past_the_deadline():

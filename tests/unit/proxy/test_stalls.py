@@ -8,8 +8,10 @@ import pytest
 from mishards.core.errors import MishardsError, Unavailable
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
+from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
-from mishards.proxy.scatter import Assignment, HedgeClock, Scatter
+from mishards.proxy.hedging import HedgeClock
+from mishards.proxy.scatter import Scatter
 from mishards.rpc.messages import NodeStatus, StatusReply, UnitFailure
 
 UNITS = (1, 2)
@@ -86,8 +88,15 @@ def busy(done: asyncio.Event):
 
 
 async def scattered(cluster, hedge, preferences=("a", "b")):
+    """The answers of a read that has to be complete."""
+    gathered = await gathered_by(cluster, hedge, dict.fromkeys(UNITS, preferences))
+    assert gathered.missing == {}
+    return gathered.served
+
+
+async def gathered_by(cluster, hedge, preferences, *, partial=False):
     config = ProxyConfig(stall_s=0.01, hedge=hedge, hedge_budget=0.0)
-    assignment = Assignment(dict.fromkeys(UNITS, preferences), UNITS)
+    assignment = Assignment(preferences, UNITS)
     runtime = SystemRuntime(seed=1, threads=1)
     try:
         scatter = Scatter(
@@ -99,6 +108,7 @@ async def scattered(cluster, hedge, preferences=("a", "b")):
             assignment,
             lambda units: Asked(tuple(units)),
             runtime.monotonic_s() + 0.5,
+            partial=partial,
         )
         return await scatter.run()
     finally:
@@ -130,3 +140,11 @@ def test_without_another_reader_nobody_is_asked_how_it_is():
     with pytest.raises(MishardsError):
         asyncio.run(scattered(cluster, True, preferences=("a",)))
     assert cluster.asked == [("a", "Asked")]
+
+
+def test_a_reader_that_stands_still_is_left_out_of_a_partial_answer():
+    cluster = Cluster(a=frozen, b=quick)
+    preferences = {1: ("a",), 2: ("b",)}
+    gathered = asyncio.run(gathered_by(cluster, True, preferences, partial=True))
+    assert [list(units) for units, _ in gathered.served] == [[2]]
+    assert "stands still" in str(gathered.missing[1])

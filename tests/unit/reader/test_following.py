@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from mishards.core.errors import NotReady, StalePlan, Unimplemented
@@ -92,6 +93,43 @@ def test_sealed_rows_stay_for_older_plans_until_their_retention_ends(run):
         assert keys_of(await bench.search(ORIGIN, at=old)) == [[1, 2]]
         assert bench.reader.status().growing_rows == {COLLECTION: 1}
         assert (await bench.query(count=True)).count == 3
+
+    run(test)
+
+
+def test_metadata_stays_in_use_while_a_segment_of_it_is_open(run):
+    async def test(bench: Bench) -> None:
+        one = await bench.segment(make_rows(bench.schema, [1], line(1)), [50])
+        bench.commit(one)
+        named = bench.version
+        assert keys_of(await bench.search(ORIGIN)) == [[1]]
+        assert bench.reader.status().oldest_version == named
+        two = await bench.segment(make_rows(bench.schema, [1, 2], line(1, 2)), [50, 60])
+        del bench.segments[one.id]
+        bench.commit(two, deletes=(one.key,))
+        bench.commit(bench.meta())
+        assert bench.reader.status().version == named + 2
+        assert bench.reader.status().oldest_version == named
+        await bench.until(lambda: one.id not in bench.reader.status().segments)
+        await bench.until(lambda: bench.reader.status().oldest_version == named + 2)
+
+    run(test, config=BRIEF)
+
+
+def test_metadata_stays_in_use_while_a_read_of_it_is_in_flight(run):
+    async def test(bench: Bench) -> None:
+        begun = bench.version
+        at = msgspec.structs.replace(bench.at(), version=begun + 1)
+        search = asyncio.ensure_future(bench.search(ORIGIN, at=at))
+        other = msgspec.structs.replace(bench.at(), version=begun + 2)
+        later = asyncio.ensure_future(bench.search(ORIGIN, at=other))
+        await asyncio.sleep(0)
+        bench.commit(bench.meta())
+        await search
+        assert bench.reader.status().oldest_version == begun
+        bench.commit(bench.meta())
+        await later
+        assert bench.reader.status().oldest_version == bench.version
 
     run(test)
 

@@ -8,6 +8,7 @@ import pytest
 
 from mishards.core.errors import NotReady
 from mishards.core.runtime import SystemRuntime
+from mishards.rpc.blocking import BlockingCalls
 from mishards.rpc.messages import NewestTimestamp, TimestampReply
 from mishards.rpc.tcp import FramedTransport
 
@@ -72,6 +73,26 @@ def test_answers_come_in_the_order_of_the_requests(address):
             assert [reply.timestamp for reply in replies] == [1, 2]
         await one.close()
         await two.close()
+
+    run(body)
+
+
+def test_a_connection_that_was_idle_for_long_is_made_anew():
+    async def body(runtime, server, _):
+        listener = await server.listen("tcp://127.0.0.1:0", Answering(1))
+        for idle_s, connections in ((60.0, 1), (0.0, 3)):
+            calls = BlockingCalls(b"s", runtime.monotonic_s, idle_s)
+            used = set()
+
+            def ask(calls=calls, used=used):
+                for _ in range(3):
+                    assert calls.ask([(listener.address, QUESTION)], 5.0)[0].timestamp == 1
+                    used.update(calls._all)
+
+            await runtime.blocking(ask)
+            assert len(used) == connections
+            calls.close()
+        await listener.close()
 
     run(body)
 

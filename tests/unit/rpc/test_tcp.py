@@ -143,6 +143,25 @@ def test_concurrent_callers_share_one_connection(play: Play, echo: Any) -> None:
     play(scene)
 
 
+def test_a_connection_that_was_idle_for_long_is_made_anew(play: Play, echo: Any) -> None:
+    async def scene(_: FramedTransport, runtime: SystemRuntime) -> None:
+        # Nothing is used after no time at all, and what is in flight is not idle.
+        transport = FramedTransport(runtime, idle_s=0.0)
+        listener = await transport.listen(ANY, echo())
+        channel = transport.channel(listener.address)
+        accepted = listener._accepted.connections  # type: ignore[attr-defined]
+        seen = set()
+        for _number in range(3):
+            await asyncio.gather(*(channel.call(ASK, timeout_s=10) for _call in range(5)))
+            seen.update(accepted)
+        assert len(seen) == 3
+        await until(lambda: len(accepted) == 1)
+        await transport.close()
+        await listener.close()
+
+    play(scene)
+
+
 def test_a_handler_that_says_so_is_asked_inline_first(play: Play, echo: Any) -> None:
     async def scene(transport: FramedTransport, _: SystemRuntime) -> None:
         for inline, tasks in ((True, 1), (False, 2)):

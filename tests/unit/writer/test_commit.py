@@ -48,7 +48,7 @@ def test_acknowledged_after_the_entry_is_durable() -> None:
             bench.store.hold.set()
             answer = await call
             assert (await ask(writer, NewestTimestamp())).timestamp == answer.timestamp
-            assert writer.handle_now(NewestTimestamp()) is not None
+            assert writer.handle_now(NewestTimestamp()) is None
             assert bench.recorders[0].entries[-1].seq == answer.seq
 
     asyncio.run(scene())
@@ -128,13 +128,12 @@ def test_a_token_is_known_after_a_restart_and_a_flush() -> None:
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("error", FAILURES, ids=["storage", "full"])
-def test_a_failed_append_is_refused_and_the_log_goes_on(error: Exception) -> None:
+def test_a_full_disk_is_refused_and_the_log_goes_on() -> None:
     async def scene() -> None:
         async with bench_open() as bench:
             writer, view = await _with_collection(bench)
-            bench.store.fail_before = error
-            with pytest.raises(type(error)):
+            bench.store.fail_before = errors.DiskFull("full")
+            with pytest.raises(errors.DiskFull):
                 await insert(writer, view, [1])
             assert writer.leads
             assert growing_rows(writer) == 0
@@ -147,51 +146,78 @@ def test_a_failed_append_is_refused_and_the_log_goes_on(error: Exception) -> Non
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("error", FAILURES, ids=["storage", "full"])
-def test_an_append_that_failed_after_it_was_done_is_acknowledged(error: Exception) -> None:
+def test_a_failed_sync_is_refused_and_ends_the_reign() -> None:
     async def scene() -> None:
         async with bench_open() as bench:
             writer, view = await _with_collection(bench)
-            bench.store.fail_after = error
-            answer = await insert(writer, view, [1])
-            bench.store.fail_after = None
-            assert (await insert(writer, view, [2])).seq == answer.seq + 1
-            assert growing_rows(writer) == 2
+            bench.store.fail_before = errors.StorageError("no")
+            with pytest.raises(errors.StorageError):
+                await insert(writer, view, [1])
+            assert not writer.leads
+            bench.store.fail_before = None
+            again = await bench.writer("w2")
+            await insert(again, view, [2])
+            await flush(again, view.id)
+            assert await sealed_rows(bench) == {2: 0}
 
     asyncio.run(scene())
 
 
-def test_an_entry_that_turns_up_late_is_taken_over_once() -> None:
+@pytest.mark.parametrize("error", FAILURES, ids=["storage", "full"])
+def test_an_append_that_failed_after_it_was_done_is_not_acknowledged_by_its_reign(
+    error: Exception,
+) -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer, view = await _with_collection(bench)
+            bench.store.fail_after = error
+            message = write_of(view, [1], with_token=token())
+            with pytest.raises(errors.StorageError):
+                await ask(writer, message)
+            assert not writer.leads
+            bench.store.fail_after = None
+            again = await bench.writer("w2")
+            await ask(again, message)
+            assert growing_rows(again) == 1
+
+    asyncio.run(scene())
+
+
+def test_an_entry_that_turns_up_late_is_applied_once() -> None:
     async def scene() -> None:
         async with bench_open() as bench:
             writer, view = await _with_collection(bench)
             message = write_of(view, [1], with_token=token())
-            bench.store.fail_before = errors.StorageError("timed out")
-            with pytest.raises(errors.StorageError):
+            bench.store.fail_before = errors.DiskFull("full")
+            with pytest.raises(errors.DiskFull):
                 await ask(writer, message)
             bench.store.fail_before = None
             await bench.store.land_late()
-            answers = await asyncio.gather(ask(writer, message), insert(writer, view, [2]))
-            assert answers[0].seq + 1 == answers[1].seq
-            assert growing_rows(writer) == 2
-            await flush(writer, view.id)
+            with pytest.raises(errors.StorageError, match="is there though"):
+                await insert(writer, view, [2])
+            again = await bench.writer("w2")
+            answers = await asyncio.gather(ask(again, message), insert(again, view, [2]))
+            assert answers[0].seq < answers[1].seq
+            await flush(again, view.id)
             assert await sealed_rows(bench) == {1: 0, 2: 0}
 
     asyncio.run(scene())
 
 
-def test_an_outcome_that_cannot_be_looked_up_is_refused() -> None:
+def test_an_outcome_that_cannot_be_looked_up_ends_the_reign() -> None:
     async def scene() -> None:
         async with bench_open() as bench:
             writer, view = await _with_collection(bench)
-            bench.store.fail_after = errors.StorageError("timed out")
+            bench.store.fail_after = errors.DiskFull("full")
             bench.store.unreadable = True
             message = write_of(view, [1], with_token=token())
             with pytest.raises(errors.StorageError):
                 await ask(writer, message)
+            assert not writer.leads
             bench.store.fail_after, bench.store.unreadable = None, False
-            await ask(writer, message)
-            assert growing_rows(writer) == 1
+            again = await bench.writer("w2")
+            await ask(again, message)
+            assert growing_rows(again) == 1
 
     asyncio.run(scene())
 
@@ -202,8 +228,8 @@ def test_no_time_is_promised_while_an_outcome_is_unknown() -> None:
             writer = await bench.writer(tick_s=0.001, flush_check_s=0.001)
             recorder = bench.recorders[0]
             view = await bench.collection(writer, make_schema())
-            bench.store.fail_before = errors.StorageError("no")
-            with pytest.raises(errors.StorageError):
+            bench.store.fail_before = errors.DiskFull("full")
+            with pytest.raises(errors.DiskFull):
                 await insert(writer, view, [1])
             ticks = len(recorder.ticks)
             creates = bench.store.creates

@@ -20,6 +20,7 @@ _MOST_CHARACTERS = 8_192
 _UNLIMITED = -1
 """How clients write a query's limit that is none."""
 
+_ALLOW_PARTIAL = "allow_partial_results"
 _HARMLESS = frozenset({"cluster_id", "collection_id", "nq"})
 _ABSENT = frozenset({"", "false", "none", "null"})
 """Values, in lower case, by which clients say that they do not use an option."""
@@ -61,6 +62,7 @@ class SearchParams(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         round_decimal: decimals that scores are rounded to; -1 leaves them as they are.
         params: what is left for the index family.
+        allow_partial: `allow_partial_results`; None where it is not given.
     """
 
     field: str = ""
@@ -70,6 +72,7 @@ class SearchParams(msgspec.Struct, frozen=True, kw_only=True):
     metric: str = ""
     ignore_growing: bool = False
     params: dict[str, Any] = {}
+    allow_partial: bool | None = None
 
 
 class QueryParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +87,7 @@ class QueryParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_growing: bool = False
     iterator: bool = False
     collection_id: int = 0
+    allow_partial: bool = False
 
 
 @lru_cache(maxsize=512)
@@ -104,6 +108,9 @@ def search_params(pairs: tuple[tuple[str, str], ...]) -> SearchParams:
     growing = _agreed(
         "ignore_growing", outer.pop("ignore_growing", None), inner.pop("ignore_growing", None)
     )
+    partial = _agreed(
+        _ALLOW_PARTIAL, outer.pop(_ALLOW_PARTIAL, None), inner.pop(_ALLOW_PARTIAL, None)
+    )
     for name, value in outer.items():
         _refuse(name, value)
     for name, value in inner.items():
@@ -120,6 +127,7 @@ def search_params(pairs: tuple[tuple[str, str], ...]) -> SearchParams:
         metric=str(known["metric_type"] or ""),
         ignore_growing=_boolean("ignore_growing", growing),
         params={name: value for name, value in inner.items() if name not in _UNSERVED},
+        allow_partial=None if partial is None else _boolean(_ALLOW_PARTIAL, partial),
     )
 
 
@@ -135,6 +143,7 @@ def query_params(pairs: Iterable[tuple[str, str]]) -> QueryParams:
     growing = _boolean("ignore_growing", given.pop("ignore_growing", None))
     iterator = _boolean("iterator", given.pop("iterator", None))
     collection_id = _integer("collection_id", given.pop("collection_id", None) or 0)
+    partial = _boolean(_ALLOW_PARTIAL, given.pop(_ALLOW_PARTIAL, None))
     given.pop("reduce_stop_for_best", None)
     for name, value in given.items():
         _refuse(name, value)
@@ -147,6 +156,7 @@ def query_params(pairs: Iterable[tuple[str, str]]) -> QueryParams:
         ignore_growing=growing,
         iterator=iterator,
         collection_id=collection_id,
+        allow_partial=partial,
     )
 
 

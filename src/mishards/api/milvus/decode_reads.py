@@ -98,6 +98,7 @@ def _decode_shape(request: Any, database: str, shape: bytes) -> tuple[SearchCall
         metric=params.metric,
         params=params.params,
         shape=shape,
+        allow_partial=params.allow_partial,
     )
     return call, params.round_decimal
 
@@ -194,6 +195,7 @@ def decode_query(request: Any) -> tuple[QueryCall, int]:
         ignore_growing=params.ignore_growing,
         limit=params.limit,
         offset=params.offset,
+        allow_partial=params.allow_partial,
         as_of=guarantee if params.iterator and guarantee > _BOUNDED_TS else 0,
     )
     return call, params.collection_id

@@ -15,8 +15,9 @@ from mishards.api.milvus.decode_reads import COUNT
 from mishards.api.milvus.encode_columns import encode_columns
 from mishards.api.milvus.wire import put_floats
 from mishards.core.schema import DataType
-from mishards.proxy.calls import QueryAnswer, SearchAnswer, WriteAnswer
+from mishards.proxy.calls import Coverage, QueryAnswer, SearchAnswer, WriteAnswer
 
+_MOST_WORDS = 4_000
 _SCORES = schema_pb2.SearchResultData.DESCRIPTOR.fields_by_name["scores"].number
 
 
@@ -47,6 +48,10 @@ def encode_search(answer: SearchAnswer, collection: str, round_decimal: int = -1
     if round_decimal >= 0:
         scores = np.round(scores.astype(np.float64), round_decimal).astype(np.float32)
     put_floats(results, _SCORES, results.scores, scores)
+    if answer.coverage is not None:
+        _tell_coverage(response.status, answer.coverage)
+        # The one place for a number per query that pymilvus hands on.
+        results.recalls.extend([answer.coverage.share] * len(counts))
     if answer.output:
         results.output_fields.extend(answer.output)
     if answer.columns is not None:
@@ -65,6 +70,8 @@ def encode_query(answer: QueryAnswer, collection: str) -> bytes:
         output_fields=answer.output,
         status={},
     )
+    if answer.coverage is not None:
+        _tell_coverage(response.status, answer.coverage)
     if answer.count is not None:
         field = response.fields_data.add(type=int(DataType.INT64), field_name=COUNT)
         field.scalars.long_data.data.append(answer.count)
@@ -72,6 +79,21 @@ def encode_query(answer: QueryAnswer, collection: str) -> bytes:
         encode_columns(response.fields_data, answer.columns, schema)
     data: bytes = response.SerializeToString()
     return data
+
+
+def _tell_coverage(status: Any, coverage: Coverage) -> None:
+    """Mark an answer as partial; a complete one bears no mark."""
+    told = {
+        "partial": "true",
+        "segments": str(coverage.segments),
+        "searched_segments": str(coverage.searched_segments),
+        "rows": str(coverage.rows),
+        "searched_rows": str(coverage.searched_rows),
+        "searched_growing": str(coverage.growing).lower(),
+        "missing": "; ".join(coverage.missing)[:_MOST_WORDS],
+    }
+    for name, value in told.items():
+        status.extra_info[name] = value
 
 
 def encode_insert(answer: WriteAnswer) -> bytes:

@@ -27,9 +27,26 @@ from mishards.core.errors import (
 from mishards.core.ids import Timestamp
 from mishards.core.schema import Metric
 from mishards.metadata.models import ConsistencyLevel
-from mishards.proxy.calls import QueryAnswer, SearchAnswer
+from mishards.proxy.calls import Coverage, QueryAnswer, SearchAnswer
 
 READ_TS = Timestamp(1 << 60)
+COVERAGE = Coverage(
+    segments=3,
+    searched_segments=2,
+    rows=400,
+    searched_rows=300,
+    growing=True,
+    missing=("segment 7: bad",),
+)
+TOLD = {
+    "partial": "true",
+    "segments": "3",
+    "searched_segments": "2",
+    "rows": "400",
+    "searched_rows": "300",
+    "searched_growing": "true",
+    "missing": "segment 7: bad",
+}
 
 
 def search_request(
@@ -130,6 +147,56 @@ def test_parameters_may_be_flat_or_nested(plain_proxy: Any, param: Any, params: 
     assert (call.metric, call.params) == ("COSINE", params)
     assert call.ignore_growing is ("ignore_growing" in param)
     assert call.offset == param.get("offset", 0)
+
+
+@pytest.mark.parametrize(
+    ("param", "allowed"),
+    [
+        ({}, None),
+        ({"allow_partial_results": True}, True),
+        ({"allow_partial_results": "false"}, False),
+        ({"params": {"allow_partial_results": True}}, True),
+    ],
+)
+def test_a_search_says_whether_its_answer_may_be_partial(
+    plain_proxy: Any, param: Any, allowed: bool | None
+) -> None:
+    call = sent(plain_proxy, search_request(param={"metric_type": "L2", **param}))
+    assert (call.allow_partial, call.params) == (allowed, {})
+
+
+def test_a_partial_answer_says_so_and_what_it_misses(plain_proxy: Any) -> None:
+    plain_proxy.answer = answer(plain_proxy.view, [2, 1], coverage=COVERAGE)
+    payload = search_request(data=[(1.0, 2.0, 3.0, 4.0)] * 2).SerializeToString()
+    response = milvus_pb2.SearchResults.FromString(search_now(plain_proxy, payload) or b"")
+    assert dict(response.status.extra_info) == TOLD
+    assert (response.status.code, response.status.reason) == (0, "")
+    result = SearchResult(response.results, status=response.status)
+    assert result.recalls == [0.75, 0.75]
+    plain_proxy.answer = answer(plain_proxy.view, [2, 1])
+    response = milvus_pb2.SearchResults.FromString(search_now(plain_proxy, payload) or b"")
+    assert not response.status.extra_info
+    assert SearchResult(response.results, status=response.status).recalls is None
+
+
+def test_a_partial_answer_of_a_query_says_so(proxy: Any) -> None:
+    proxy.answer = QueryAnswer(
+        view=proxy.view,
+        columns=None,
+        count=5,
+        output=("count(*)",),
+        read_ts=READ_TS,
+        coverage=COVERAGE,
+    )
+    request = query_request(output=["count(*)"])
+    request.query_params.add(key="allow_partial_results", value="true")
+    response = milvus_pb2.QueryResults.FromString(
+        asyncio.run(DATA_HANDLERS["Query"].handle(proxy, request))
+    )
+    assert dict(response.status.extra_info) == TOLD
+    assert proxy.calls[-1].allow_partial
+    asyncio.run(DATA_HANDLERS["Query"].handle(proxy, query_request()))
+    assert not proxy.calls[-1].allow_partial
 
 
 def test_many_queries_are_one_block(plain_proxy: Any) -> None:
