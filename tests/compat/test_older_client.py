@@ -43,7 +43,9 @@ def interpreter() -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif("MILVUS_URI" in os.environ, reason="only against a server of our own")
 def test_the_suite_passes_with_pymilvus_2_6(uri: str) -> None:
-    command = [interpreter(), "-m", "pytest", str(Path(__file__).parent)]
+    here = str(Path(__file__).parent)
+    # The options of the whole suite are those of an environment that has Mishards.
+    command = [interpreter(), "-m", "pytest", here, f"--confcutdir={here}"]
     options = ["-p", "no:cacheprovider", "-k", NOT_OF_THE_CLIENT, "--tb=short", "--show-capture=no"]
     done = subprocess.run(
         [*command, *options],

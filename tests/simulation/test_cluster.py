@@ -14,13 +14,13 @@ import pytest
 from mishards.cluster.publishing import LogPublisher
 from mishards.log.entry import encode_entry
 from mishards.proxy.consistency import ConsistencyClock, Moment
-from mishards.proxy.scatter import Scatter
+from mishards.proxy.scatter import Gathered, Scatter
 from mishards.reader.collection import CollectionState
 from mishards.testing.simulation import simulate
 from mishards.writer.commit import GroupCommit
 from mishards.writer.tokens import TokenWindow
 
-MOST_SEEDS = 12
+MOST_SEEDS = 24
 
 
 def test_invariants_hold_under_faults(seed: int, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def plant_forgotten_delete(monkeypatch: pytest.MonkeyPatch) -> None:
 def plant_dropped_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy leaves out what a reader failed on."""
 
-    async def retry(self: Any, units: Any, others: Any, cause: Any) -> Any:
-        return []
+    async def retry(self: Any, causes: Any, others: Any) -> Any:
+        return Gathered([], {})
 
     monkeypatch.setattr(Scatter, "_retry", retry)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from mishards.core.errors import MishardsError, Unavailable
 from mishards.core.ids import NodeId
+from mishards.discovery.election_memory import MemoryElection
 from mishards.discovery.memory import MemoryRegistry
 from mishards.metadata.memory import MemoryMetadataStore
 from mishards.proxy.config import ProxyConfig
@@ -28,6 +29,7 @@ from mishards.testing.clock import VirtualRuntime
 from mishards.testing.network import SimulatedNetwork
 from mishards.testing.processes import Process, first_of
 from mishards.testing.remote import (
+    RemoteElection,
     RemoteMetadata,
     RemoteRegistry,
     RemoteStore,
@@ -62,6 +64,8 @@ class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
         build_retry_s=0.5,
         delete_files_max=3,
         token_window=10_000,
+        collect_interval_s=0.7,
+        collect_grace_s=0.5,
     )
 
 
@@ -124,6 +128,7 @@ class SimulatedCluster:
         self.store = WitnessedStore()
         self.metadata = MemoryMetadataStore()
         self.registry = MemoryRegistry(self._outside, ttl_s=3 * _HEARTBEAT_S)
+        self.election = MemoryElection()
         self.hosts = {name: Host(name, roles) for name, roles in layout.hosts.items()}
         self.failures: list[tuple[str, BaseException]] = []
         self.restarts = 0
@@ -233,6 +238,7 @@ class SimulatedCluster:
             store=RemoteStore(FaultyStore(self.store, storage_faults, runtime), storage),
             metadata=RemoteMetadata(self.metadata, metadata),
             registry=RemoteRegistry(self.registry, registry),
+            election=RemoteElection(self.election, registry),
             builder=InlineBuilder(runtime),
         )
         scratch = self._scratch(host)

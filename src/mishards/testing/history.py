@@ -1,4 +1,7 @@
-"""What clients of a cluster asked for and got, with virtual times: the record that is checked."""
+"""What clients of a cluster asked for and got, and when: the record that is checked.
+
+Times are virtual in a simulation, and those of the wall clock where processes are real.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,10 @@ class Operation(msgspec.Struct, kw_only=True):
         checkpoint: of a read: the state it shows is at least this new.
         keys: deleted, as answered.
         found: the rows of a query; the hits of a search, query after query as `counts` says.
+        says_state: whether a read's answer says which state it shows; through a client library it
+            does not, and may show any that the call could see.
+        endpoint: where the call went, for clients with several to choose from.
+        repeated: it failed, and the client did the same again in another call.
     """
 
     client: str
@@ -92,6 +99,9 @@ class Operation(msgspec.Struct, kw_only=True):
     count: int = 0
     counts: tuple[int, ...] = ()
     found: tuple[Found, ...] = ()
+    says_state: bool = True
+    endpoint: str = ""
+    repeated: bool = False
 
     @property
     def is_write(self) -> bool:

@@ -46,13 +46,21 @@ class Checker:
         collection: CollectionId,
         metric: Metric,
         staleness_s: float,
+        *,
+        grace_s: float = GRACE_S,
     ) -> None:
-        """`staleness_s`: how old a state a BOUNDED read may see."""
+        """Hold a history against the log.
+
+        Args:
+            staleness_s: how old a state a BOUNDED read may see.
+            grace_s: how long after its deadline a call may end.
+        """
         self.violations: list[Violation] = []
         self._history = history
         self._log = log
         self._metric = metric
         self._staleness_s = staleness_s
+        self._grace_s = grace_s
         self._truth = Truth(log, collection)
         self._acknowledged = sorted(
             (one.end_s, one.timestamp) for one in history.operations if _has_written(one)
@@ -100,7 +108,7 @@ class Checker:
         elif operation.must_succeed and operation.outcome != "ok":
             self._fail("healing", "a call failed though all was well", operation)
         late_s = operation.end_s - operation.start_s - operation.timeout_s
-        if late_s > GRACE_S:
+        if late_s > self._grace_s:
             self._fail("I7", f"a call ended {late_s:.3f} s after its deadline", operation)
 
     # --- writes ---------------------------------------------------------------------------------
@@ -162,7 +170,7 @@ class Checker:
             self._fail("I2", f"rows that were not durable yet: {late}", operation)
         if shown >= required and not self._differences(operation, shown, shown):
             return
-        if operation.level not in _FROM_STORAGE:
+        if operation.says_state and operation.level not in _FROM_STORAGE:
             if shown < required:
                 self._fail("I3", f"shows {shown}, {required} is required", operation)
             for invariant, what in self._differences(operation, shown, shown):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,28 +45,44 @@ def wait_for(condition: Callable[[], T], what: str, patience_s: float = PATIENCE
     return found
 
 
+_PORTS = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections: a killed server finds its port free."""
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class LocalProcess:
     """One `mishards` process; its output goes to `log`."""
 
-    def __init__(self, name: str, arguments: tuple[str, ...], log: Path, temp: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        log: Path,
+        temp: Path,
+        *,
+        module: str = "mishards",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`module` is what Python runs with the `arguments`, `environ` is added to its own."""
         self.name = name
         self.arguments = arguments
         self.log = log
         self._output = log.open("ab")
         self._from = log.stat().st_size
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mishards", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            env=os.environ | {"TMPDIR": str(temp)},
+            env=os.environ | {"TMPDIR": str(temp)} | dict(environ or {}),
         )
 
     @property
@@ -163,11 +180,12 @@ class LocalCluster:
         if name and command != "up":
             options = (*options, "--id", name)
         name = name or f"{command}-{len(self._processes)}"
-        process = LocalProcess(
-            name, (command, *self._options, *options), self.folder / f"{name}.log", self.temp
-        )
+        process = self._make(name, (command, *self._options, *options))
         self._processes.append(process)
         return process
+
+    def _make(self, name: str, arguments: tuple[str, ...]) -> LocalProcess:
+        return LocalProcess(name, arguments, self.folder / f"{name}.log", self.temp)
 
     def start_all(self, readers: int = 1) -> dict[str, LocalProcess]:
         """A writer, readers and a proxy, all serving; by name: writer, reader-1, …, proxy."""

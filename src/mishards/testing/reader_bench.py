@@ -280,7 +280,7 @@ class Bench:
 
     async def build(self, segment: SegmentMeta, vectors: Any, index: IndexMeta) -> SegmentMeta:
         """Build an index of a segment; the record that names it."""
-        name = index_file(index.field_id, index.id)
+        name = index_file(index.field_id, index.id, next(self.ids))
         path = self.folder / name
         family(index.family).build(
             np.asarray(vectors, np.float32), self.metric, dict(index.params), path, 1

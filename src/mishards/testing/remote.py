@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mishards.core.errors import MetadataUnavailable, MishardsError, StorageError, Unavailable
 from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId
+from mishards.discovery.election import NOBODY, Election, Lease
 from mishards.discovery.protocol import NodeInfo, Registry
 from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.storage.layers.fault import Fault
@@ -113,6 +114,9 @@ class RemoteStore:
     async def delete(self, key: str) -> None:
         await self._service.call(lambda: self._store.delete(key))
 
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        await self._service.call(lambda: self._store.delete_all(keys))
+
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)
 
@@ -154,6 +158,12 @@ class RemoteMetadata:
             lambda: self._store.commit(log_id, epoch, expected, puts, deletes)
         )
 
+    async def restore(self, changes: Changes, epochs: Mapping[LogId, Epoch]) -> None:
+        await self._service.call(lambda: self._store.restore(changes, epochs))
+
+    async def prune(self, before: MetadataVersion) -> None:
+        await self._service.call(lambda: self._store.prune(before))
+
     async def close(self) -> None:
         """The store outlives the process."""
 
@@ -176,6 +186,23 @@ class RemoteRegistry:
 
     async def close(self) -> None:
         """The registry outlives the process."""
+
+
+class RemoteElection:
+    """An `Election` at the other end of a `Service`."""
+
+    def __init__(self, election: Election, service: Service) -> None:
+        self._election = election
+        self._service = service
+
+    async def look(self, log_id: LogId) -> Lease:
+        return await self._service.call(lambda: self._election.look(log_id))
+
+    async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
+        return await self._service.call(lambda: self._election.swap(seen, holder, heir))
+
+    async def close(self) -> None:
+        """The election outlives the process."""
 
 
 def storage_service(process: Process, seed: str) -> Service:

@@ -16,8 +16,6 @@ from mishards.core.ids import CollectionId, EntrySeq, LogId
 from mishards.core.schema import Metric
 from mishards.log.store import LogStore
 from mishards.metadata.models import DEFAULT_DATABASE, ConsistencyLevel
-from mishards.metadata.snapshot import MetadataSnapshot
-from mishards.segments.layout import deletes_key, segment_key
 from mishards.testing.client import Client, Clients
 from mishards.testing.clock import run_virtual
 from mishards.testing.cluster import ClusterLayout, SimulatedCluster
@@ -25,11 +23,15 @@ from mishards.testing.faults import Faults
 from mishards.testing.history import Condition, History
 from mishards.testing.invariants import Checker, Violation
 from mishards.testing.shape import COLLECTION, Shape
+from mishards.testing.stored import lacking, newest_metadata, orphans
 from mishards.testing.workload import create, work
 
 _CLIENTS = 3
 _TIMEOUT_S = 3.0
 _HEALED_WITHIN_S = 5.0
+_COLLECTED_WITHIN_S = 15.0
+"""Longer than a reader keeps segments that metadata no longer names, and two collections."""
+_LOOK_S = 0.5
 
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
     "separate": {
@@ -176,22 +178,19 @@ class _Run:
             await last.search_for(everything, strong, 50, must_succeed=True)
 
     async def _check_metadata(self) -> CollectionId:
-        """I6: metadata names only objects that exist. Gives the collection's id."""
-        changes = await self._cluster.metadata.changes(MetadataSnapshot.empty().version)
-        snapshot = MetadataSnapshot.empty().apply(changes)
-        view = snapshot.resolve(DEFAULT_DATABASE, COLLECTION)
-        existing = {found.key: found.size_bytes for found in await self._cluster.store.list("")}
-        named = [(deletes_key(view.id, f.name), f.size_bytes) for f in view.meta.deletes]
-        named += [
-            (segment_key(view.id, segment.id, index.name), index.size_bytes)
-            for segment in view.segments.values()
-            for index in segment.indexes
-        ]
-        for key, size_bytes in named:
-            if existing.get(key) != size_bytes:
-                what = f"{key} has {existing.get(key)} bytes instead of {size_bytes}"
-                self._violations.append(Violation("I6", what))
-        return view.id
+        """I6: metadata names only objects that exist, and storage soon holds nothing else. Gives
+        the collection's id."""
+        store = self._cluster.store
+        until_s = asyncio.get_running_loop().time() + _COLLECTED_WITHIN_S
+        snapshot = await newest_metadata(self._cluster.metadata)
+        left = await orphans(store, snapshot)
+        while left and asyncio.get_running_loop().time() < until_s:
+            await asyncio.sleep(_LOOK_S)
+            snapshot = await newest_metadata(self._cluster.metadata)
+            left = await orphans(store, snapshot)
+        self._violations += [Violation("I6", f"{key} is named by nothing") for key in left]
+        self._violations += [Violation("I6", what) for what in await lacking(store, snapshot)]
+        return snapshot.resolve(DEFAULT_DATABASE, COLLECTION).id
 
     async def _check_log(self) -> list[Violation]:
         """What became durable is still there."""

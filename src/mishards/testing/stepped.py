@@ -20,6 +20,11 @@ class SteppedRuntime(SystemRuntime):
         self._passed_s = 0.0
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
+    @property
+    def sleepers(self) -> int:
+        """How many wait for time to pass."""
+        return len(self._sleepers)
+
     def now_ms(self) -> int:
         return 1_700_000_000_000 + self.clock_error_ms + round(self._passed_s * 1000)
 

@@ -122,6 +122,7 @@ class Bench:
         self.metadata = MemoryMetadataStore()
         self.config = WriterConfig(tick_s=3600.0, flush_check_s=3600.0)
         self.builder = NullBuilder()
+        self.peers: Any = None
         self.recorders: list[Recorder] = []
         self._writers: list[Writer] = []
 
@@ -142,6 +143,7 @@ class Bench:
             cast(Any, recorder),
             NodeId(name),
             builder=self.builder,
+            peers=self.peers,
         )
         self.recorders.append(recorder)
         self._writers.append(writer)
