@@ -6,8 +6,10 @@ nodes exists once it was asked for, and until then they are connected directly.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -110,6 +112,26 @@ class FaultyCluster(LocalCluster):
         return time.monotonic() - began
 
     # --- faults ---------------------------------------------------------------------------------
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP a node at a moment at which it holds no lock of the SQLite database.
+
+        Such a lock is a process's for as long as it lives: nobody could take anything over.
+        """
+
+        def frozen() -> bool:
+            process = self.nodes_by_name[name]
+            process.freeze()
+            with closing(sqlite3.connect(self.data / "metadata.db", timeout=0.3)) as database:
+                try:
+                    database.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    process.thaw()
+                    return False
+                database.rollback()
+            return True
+
+        wait_for(frozen, f"{name} stands still outside of a transaction")
 
     def faults(self, name: str) -> FaultControl:
         """What goes wrong inside a node, whether it runs or not."""
