@@ -20,7 +20,7 @@ from pathlib import Path
 from mishards.core.errors import MishardsError, ProtocolError, Unavailable
 from mishards.rpc import frames
 from mishards.rpc.address import parse_address
-from mishards.rpc.handshake import Handshake, read_hello
+from mishards.rpc.handshake import Credentials, Handshake, read_hello
 from mishards.rpc.messages import Message, Reply
 
 _HEADER = struct.Struct("<IBQ")
@@ -31,9 +31,11 @@ _REST_S = 2.0
 class BlockingCalls:
     """Connections of all threads, one per thread and peer. Thread-safe."""
 
-    def __init__(self, secret: bytes, monotonic_s: Callable[[], float], idle_s: float) -> None:
+    def __init__(
+        self, credentials: Credentials, monotonic_s: Callable[[], float], idle_s: float
+    ) -> None:
         """`idle_s`: a connection that was not used for so long is made anew."""
-        self._secret = secret
+        self._credentials = credentials
         self._monotonic_s = monotonic_s
         self._idle_s = idle_s
         self._own = threading.local()
@@ -79,7 +81,7 @@ class BlockingCalls:
         if connection is not None and self._monotonic_s() - connection.used_s > self._idle_s:
             self._drop(connection)
         if connection is None or connection.closed:
-            connection = known[address] = BlockingConnection(address, self._secret, timeout_s)
+            connection = known[address] = BlockingConnection(address, self._credentials, timeout_s)
             self._all.add(connection)
         return connection
 
@@ -95,7 +97,7 @@ class BlockingConnection:
         used_s: when a request was last sent, on its users' clock; infinite before the first.
     """
 
-    def __init__(self, address: str, secret: bytes, timeout_s: float) -> None:
+    def __init__(self, address: str, credentials: Credentials, timeout_s: float) -> None:
         """Connect and shake hands.
 
         Raises:
@@ -108,7 +110,7 @@ class BlockingConnection:
         self._held = bytearray()
         self._socket = _connected(address, timeout_s)
         try:
-            self._greet(Handshake(secret))
+            self._greet(Handshake(credentials))
         except BaseException:
             self.close()
             raise

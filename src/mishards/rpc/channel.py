@@ -18,6 +18,7 @@ from mishards.core.runtime import Runtime
 from mishards.rpc import frames
 from mishards.rpc.dialled import CallConnection, DialledConnection, StreamConnection, late
 from mishards.rpc.frames import request_frame
+from mishards.rpc.handshake import Credentials
 from mishards.rpc.messages import Message, Reply
 
 Dialled = TypeVar("Dialled", bound=DialledConnection)
@@ -29,12 +30,12 @@ class FramedChannel:
     """The channel to one peer; see `rpc.protocol.Channel`."""
 
     def __init__(
-        self, runtime: Runtime, address: str, secret: bytes, dial: Dial, idle_s: float
+        self, runtime: Runtime, address: str, credentials: Credentials, dial: Dial, idle_s: float
     ) -> None:
         """`idle_s`: a connection on which nothing was heard for so long is not used again."""
         self.address = address
         self._runtime = runtime
-        self._secret = secret
+        self._credentials = credentials
         self._dial = dial
         self._idle_s = idle_s
         self._connection: CallConnection | None = None
@@ -136,7 +137,9 @@ class FramedChannel:
         if self._closed:
             raise Unavailable(f"{self.address}: the channel is closed")
         loop = asyncio.get_running_loop()
-        connection = await self._dial(self.address, lambda: kind(loop, self.address, self._secret))
+        connection = await self._dial(
+            self.address, lambda: kind(loop, self.address, self._credentials)
+        )
         if self._closed:
             connection.abort()
             raise Unavailable(f"{self.address}: the channel is closed")

@@ -12,7 +12,7 @@ from collections import deque
 from mishards.core.errors import DeadlineExceeded, MishardsError, ProtocolError, Unavailable
 from mishards.rpc import frames
 from mishards.rpc.frames import FrameConnection, empty_frame, frame_of, request_frame
-from mishards.rpc.handshake import Handshake, read_hello
+from mishards.rpc.handshake import Credentials, Handshake, read_hello
 from mishards.rpc.messages import Message, Reply
 
 _STREAM_ITEMS = 64
@@ -27,12 +27,14 @@ class DialledConnection(FrameConnection):
         error: why the connection is of no use any more, None while it is.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, secret: bytes) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: str, credentials: Credentials
+    ) -> None:
         super().__init__(loop, frames.MAX_FRAME_BYTES)
         self.address = address
         self.ready: asyncio.Future[None] = loop.create_future()
         self.error: MishardsError | None = None
-        self._handshake = Handshake(secret)
+        self._handshake = Handshake(credentials)
         self._answered = False
 
     def frame_received(self, kind: int, call: int, body: memoryview) -> None:
@@ -72,8 +74,10 @@ class CallConnection(DialledConnection):
         heard_s: when the peer was last heard, on the loop's clock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, secret: bytes) -> None:
-        super().__init__(loop, address, secret)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: str, credentials: Credentials
+    ) -> None:
+        super().__init__(loop, address, credentials)
         self.heard_s = loop.time()
         self._last_call = 0
         self._calls: dict[int, tuple[asyncio.Future[Reply], asyncio.TimerHandle]] = {}
@@ -148,8 +152,10 @@ def late(address: str, timeout_s: float) -> DeadlineExceeded:
 class StreamConnection(DialledConnection):
     """One stream of answers; reading stops while the consumer is behind."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, secret: bytes) -> None:
-        super().__init__(loop, address, secret)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: str, credentials: Credentials
+    ) -> None:
+        super().__init__(loop, address, credentials)
         self._items: deque[tuple[Reply, int]] = deque()
         self._held_bytes = 0
         self._waiter: asyncio.Future[None] | None = None

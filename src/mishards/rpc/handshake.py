@@ -3,6 +3,7 @@
 The server greets with its versions and a nonce; the client answers with its versions, a nonce of
 its own and a proof over both; the server answers with a proof the other way round. The secret
 itself never travels, and a recorded proof is of no use later. An empty secret means none is asked.
+Each end names its cluster: one of another cluster is refused, one that names none is not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ _MAGIC = "mishards"
 _NONCE_BYTES = 16
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """What an end shows: the secret it shares with its peers, and the id of its cluster."""
+
+    secret: bytes = b""
+    cluster: str = ""
+
+
 class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A greeting: which versions an end speaks, and its part of the proof."""
 
@@ -29,6 +37,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     newest: int = 0
     nonce: bytes = b""
     proof: bytes = b""
+    cluster: str = ""
 
 
 _decoder = msgspec.msgpack.Decoder(Hello)
@@ -45,8 +54,9 @@ def read_hello(body: memoryview) -> Hello:
 class Handshake:
     """One end's part; used once."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    def __init__(self, credentials: Credentials) -> None:
+        self._secret = credentials.secret
+        self._cluster = credentials.cluster
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
         self._peer_nonce = b""
 
@@ -58,9 +68,10 @@ class Handshake:
         """What a client answers to `challenge`.
 
         Raises:
-            ProtocolError: no common version; names both.
+            ProtocolError: no common version, or another cluster; names both.
         """
         _check_versions(challenge)
+        self._check_cluster(challenge)
         self._peer_nonce = challenge.nonce
         return self._greeting(self._prove(b"client", challenge.nonce, self._nonce))
 
@@ -68,9 +79,10 @@ class Handshake:
         """What a server says to a client that may stay.
 
         Raises:
-            ProtocolError: no common version, or another secret.
+            ProtocolError: no common version, another cluster, or another secret.
         """
         _check_versions(answer)
+        self._check_cluster(answer)
         self._check(answer.proof, self._prove(b"client", self._nonce, answer.nonce))
         return Hello(proof=self._prove(b"server", answer.nonce, self._nonce))
 
@@ -84,13 +96,24 @@ class Handshake:
 
     def _greeting(self, proof: bytes) -> Hello:
         return Hello(
-            magic=_MAGIC, oldest=OLDEST_VERSION, newest=VERSION, nonce=self._nonce, proof=proof
+            magic=_MAGIC,
+            oldest=OLDEST_VERSION,
+            newest=VERSION,
+            nonce=self._nonce,
+            proof=proof,
+            cluster=self._cluster,
         )
 
     def _prove(self, role: bytes, first: bytes, second: bytes) -> bytes:
         if not self._secret:
             return b""
         return hmac.new(self._secret, role + b"|" + first + b"|" + second, hashlib.sha256).digest()
+
+    def _check_cluster(self, hello: Hello) -> None:
+        if hello.cluster and self._cluster and hello.cluster != self._cluster:
+            raise ProtocolError(
+                f"the peer belongs to cluster {hello.cluster!r}, this node to {self._cluster!r}"
+            )
 
     def _check(self, given: bytes, wanted: bytes) -> None:
         if not hmac.compare_digest(given, wanted):

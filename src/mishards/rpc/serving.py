@@ -24,7 +24,7 @@ from mishards.core.errors import (
 from mishards.core.runtime import Runtime
 from mishards.rpc import frames
 from mishards.rpc.frames import FrameConnection, empty_frame, error_frame, frame_of
-from mishards.rpc.handshake import Handshake, read_hello
+from mishards.rpc.handshake import Credentials, Handshake, read_hello
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import CallContext, Handler
 
@@ -88,14 +88,14 @@ class ServerConnection(FrameConnection):
         loop: asyncio.AbstractEventLoop,
         runtime: Runtime,
         handler: Handler,
-        secret: bytes,
+        credentials: Credentials,
         accepted: Accepted,
     ) -> None:
         super().__init__(loop, _HANDSHAKE_BYTES)
         self._runtime = runtime
         self._handler = handler
         self._inline = bool(getattr(handler, "answers_inline", False))
-        self._handshake: Handshake | None = Handshake(secret)
+        self._handshake: Handshake | None = Handshake(credentials)
         self._accepted = accepted
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._patience: asyncio.TimerHandle | None = None

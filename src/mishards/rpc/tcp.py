@@ -19,6 +19,7 @@ from mishards.rpc.address import parse_address
 from mishards.rpc.blocking import BlockingCalls
 from mishards.rpc.channel import FramedChannel
 from mishards.rpc.dialled import DialledConnection
+from mishards.rpc.handshake import Credentials
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import Channel, Handler, Listener
 from mishards.rpc.serving import Accepted, ServerConnection
@@ -37,6 +38,7 @@ class FramedTransport:
         runtime: Runtime,
         *,
         secret: str = "",
+        cluster: str = "",
         connect_timeout_s: float = 2.0,
         idle_s: float = 30.0,
     ) -> None:
@@ -44,22 +46,23 @@ class FramedTransport:
 
         Args:
             secret: both ends need the same; empty asks for none.
+            cluster: id of this end's; an end that names another one is refused.
             idle_s: a connection on which nothing was heard for so long is made anew for the next
                 call.
         """
         self._runtime = runtime
-        self._secret = secret.encode()
+        self._credentials = Credentials(secret.encode(), cluster)
         self._connect_timeout_s = connect_timeout_s
         self._channels: dict[str, FramedChannel] = {}
         self._idle_s = idle_s
-        self._blocking = BlockingCalls(self._secret, runtime.monotonic_s, idle_s)
+        self._blocking = BlockingCalls(self._credentials, runtime.monotonic_s, idle_s)
 
     async def listen(self, address: str, handler: Handler) -> Listener:
         loop = asyncio.get_running_loop()
         accepted = Accepted(set(), set())
 
         def accept() -> ServerConnection:
-            return ServerConnection(loop, self._runtime, handler, self._secret, accepted)
+            return ServerConnection(loop, self._runtime, handler, self._credentials, accepted)
 
         try:
             match parse_address(address):
@@ -77,7 +80,9 @@ class FramedTransport:
         channel = self._channels.get(address)
         if channel is None:
             parse_address(address)
-            channel = FramedChannel(self._runtime, address, self._secret, self._dial, self._idle_s)
+            channel = FramedChannel(
+                self._runtime, address, self._credentials, self._dial, self._idle_s
+            )
             self._channels[address] = channel
         return channel
 

@@ -20,7 +20,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What all nodes of a cluster agree on.
 
     Attributes:
-        id: name of the cluster; a data set that belongs to another is refused. Empty accepts any.
+        id: name of the cluster; a data set that belongs to another is refused, and so are nodes of
+            another. Empty for that of the data set, which gets one at its first start.
         data: shared storage: a folder, or a URL of a storage plugin.
         metadata: URL of the metadata store; empty for SQLite in the data folder.
         discovery: how nodes find each other: `sql` (in the metadata database), `static`, or a

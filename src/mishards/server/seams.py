@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
+from mishards.cluster.identity import settle_identity
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import Runtime
 from mishards.discovery.election import Election
@@ -50,21 +53,32 @@ async def open_seams(config: Config, runtime: Runtime) -> Seams:
     Raises:
         ConfigError, PluginError: something cannot be opened as named.
         DataInUse: the data belongs to another cluster.
+        CorruptObject, StorageError, MetadataUnavailable: it cannot be told to which it belongs.
     """
     cluster = config.cluster
     if config.has_data_folder:
         config.data_folder.mkdir(parents=True, exist_ok=True)
-    metadata = open_metadata_store(config.metadata_url, runtime)
-    await metadata.open(cluster.id)
+    async with contextlib.AsyncExitStack() as stack:
+        store = open_store(cluster.data, runtime)
+        stack.push_async_callback(store.close)
+        metadata = open_metadata_store(config.metadata_url, runtime)
+        stack.push_async_callback(metadata.close)
+        cluster_id = await settle_identity(store, metadata, cluster.id, runtime.random)
+        registry = _open_registry(config, runtime)
+        stack.push_async_callback(registry.close)
+        election = open_election(
+            cluster.election or config.metadata_url, runtime, url=config.metadata_url
+        )
+        stack.pop_all()
     return Seams(
         runtime=runtime,
-        transport=FramedTransport(runtime, secret=cluster.secret, idle_s=config.node.idle_s),
-        store=open_store(cluster.data, runtime),
-        metadata=metadata,
-        registry=_open_registry(config, runtime),
-        election=open_election(
-            cluster.election or config.metadata_url, runtime, url=config.metadata_url
+        transport=FramedTransport(
+            runtime, secret=cluster.secret, cluster=cluster_id, idle_s=config.node.idle_s
         ),
+        store=store,
+        metadata=metadata,
+        registry=registry,
+        election=election,
     )
 
 

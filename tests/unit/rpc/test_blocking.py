@@ -9,6 +9,7 @@ import pytest
 from mishards.core.errors import NotReady
 from mishards.core.runtime import SystemRuntime
 from mishards.rpc.blocking import BlockingCalls
+from mishards.rpc.handshake import Credentials
 from mishards.rpc.messages import NewestTimestamp, TimestampReply
 from mishards.rpc.tcp import FramedTransport
 
@@ -81,7 +82,7 @@ def test_a_connection_that_was_idle_for_long_is_made_anew():
     async def body(runtime, server, _):
         listener = await server.listen("tcp://127.0.0.1:0", Answering(1))
         for idle_s, connections in ((60.0, 1), (0.0, 3)):
-            calls = BlockingCalls(b"s", runtime.monotonic_s, idle_s)
+            calls = BlockingCalls(Credentials(b"s"), runtime.monotonic_s, idle_s)
             used = set()
 
             def ask(calls=calls, used=used):
