@@ -1,15 +1,20 @@
 """Leaders that are killed or stand still while a standby is there: writes pause, nothing is lost.
 
-R1 and R2 of the reliability plan, with the whole history of all clients held to the log.
+R1 and R2 of the reliability plan, with the whole history of all clients held to the log, and with
+DDL that is slow and never an error.
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from pymilvus import MilvusClient
 
+from mishards.testing.client_rows import connected, create
 from mishards.testing.faulty_cluster import FaultyCluster
 from mishards.testing.local_cluster import wait_for
 from mishards.testing.log_watch import LogWatch
@@ -22,6 +27,58 @@ AT_MOST_S = 10.0
 LEASE_S = 1.5
 
 Watched = tuple[FaultyCluster, Workload, LogWatch]
+
+
+class Definitions:
+    """A client that makes, changes and drops collections without a pause; a context manager.
+
+    Every statement has to succeed, and to have been done once: twice, most of them are refused.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.done = 0
+        self._uri = uri
+        self._error: Exception | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="definitions")
+
+    def _run(self) -> None:
+        with connected(self._uri) as client:
+            for number in itertools.count():
+                if self._stop.is_set():
+                    return
+                try:
+                    self._define(client, f"defined_{number}")
+                except Exception as error:
+                    self._error = error
+                    return
+
+    def _define(self, client: MilvusClient, name: str) -> None:
+        for statement in (
+            lambda: client.create_database(f"in_{name}"),
+            lambda: client.drop_database(f"in_{name}"),
+            lambda: create(client, name, load=False),
+            lambda: client.create_alias(name, f"{name}_alias"),
+            lambda: client.create_partition(name, "east"),
+            lambda: client.drop_partition(name, "east"),
+            lambda: client.drop_alias(f"{name}_alias"),
+            lambda: client.rename_collection(name, f"{name}_renamed"),
+            lambda: client.drop_collection(f"{name}_renamed"),
+        ):
+            statement()
+            self.done += 1
+        left = [one for one in client.list_collections() if one.startswith(name)]
+        assert not left, left
+
+    def __enter__(self) -> Definitions:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +111,7 @@ def kill_leaders(watched: Watched, rounds: int) -> list[float]:
     cluster, workload, log = watched
     gaps = []
     began_s = time.time()
-    with workload.running(3, searchers=1):
+    with workload.running(3, searchers=1), Definitions(cluster.uri) as definitions:
         workload.go_on()
         for _ in range(rounds):
             leader = cluster.leader()
@@ -65,6 +122,10 @@ def kill_leaders(watched: Watched, rounds: int) -> list[float]:
             gaps.append(workload.longest_gap_s(killed_s, time.time()))
             cluster.restart(leader).wait_ready()
             workload.note(f"{leader} stands by")
+            defined = definitions.done
+            wait_for(
+                lambda before=defined: definitions.done > before + 2, "definitions go on", AT_MOST_S
+            )
             workload.go_on()
     failed = workload.failed(*READS, *WRITES, since_s=began_s)
     assert not failed, failed

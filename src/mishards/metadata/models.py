@@ -211,7 +211,23 @@ class LogMeta(_Record, frozen=True, kw_only=True, tag="log"):
         return f"log/{self.id}"
 
 
-Record = DatabaseMeta | CollectionMeta | SegmentMeta | LogMeta
+class DdlMeta(_Record, frozen=True, kw_only=True, tag="ddl"):
+    """A DDL that was applied, in the transaction that applied it.
+
+    Attributes:
+        token: in hexadecimal digits.
+        done: when; what was done longest ago is forgotten first.
+    """
+
+    token: str
+    done: Timestamp
+
+    @property
+    def key(self) -> str:
+        return f"ddl/{self.token}"
+
+
+Record = DatabaseMeta | CollectionMeta | SegmentMeta | LogMeta | DdlMeta
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Record)

@@ -18,12 +18,13 @@ from mishards.core.errors import (
     DatabaseNotFound,
     MetadataConflict,
 )
-from mishards.core.ids import CollectionId, DatabaseId, LogId, MetadataVersion, SegmentId
+from mishards.core.ids import CollectionId, DatabaseId, LogId, MetadataVersion, SegmentId, Timestamp
 from mishards.core.schema import CollectionSchema
 from mishards.metadata.models import (
     DEFAULT_DATABASE,
     CollectionMeta,
     DatabaseMeta,
+    DdlMeta,
     LogMeta,
     Record,
     SegmentMeta,
@@ -59,6 +60,7 @@ class MetadataSnapshot(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     Attributes:
         databases: by name.
         names: collection of each name and alias, within a database.
+        ddls: when each of the last DDLs was done, by its token in hexadecimal digits.
     """
 
     version: MetadataVersion = MetadataVersion(0)
@@ -66,6 +68,7 @@ class MetadataSnapshot(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     collections: Mapping[CollectionId, CollectionView] = {}
     logs: Mapping[LogId, LogMeta] = {}
     names: Mapping[tuple[DatabaseId, str], CollectionId] = {}
+    ddls: Mapping[str, Timestamp] = {}
 
     @classmethod
     def empty(cls) -> MetadataSnapshot:
@@ -106,6 +109,9 @@ class MetadataSnapshot(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         for key, data in puts.get("log", ()):
             log = _decode(key, data, LogMeta)
             state.logs[log.id] = log
+        for key, data in puts.get("ddl", ()):
+            ddl = _decode(key, data, DdlMeta)
+            state.ddls[ddl.token] = ddl.done
         return state.snapshot(changes.version)
 
     def database(self, name: str) -> DatabaseMeta:
@@ -148,6 +154,7 @@ class _Draft:
         self.collections = dict(start.collections)
         self.logs = dict(start.logs)
         self.names = dict(start.names)
+        self.ddls = dict(start.ddls)
         self._segments: dict[CollectionId, dict[SegmentId, SegmentMeta]] = {}
 
     def put_database(self, database: DatabaseMeta) -> None:
@@ -184,6 +191,8 @@ class _Draft:
             self._drop_database(DatabaseId(int(rest)))
         elif kind == "log":
             self.logs.pop(LogId(int(rest)), None)
+        elif kind == "ddl":
+            self.ddls.pop(rest, None)
 
     def snapshot(self, version: MetadataVersion) -> MetadataSnapshot:
         for collection_id, segments in self._segments.items():
@@ -195,6 +204,7 @@ class _Draft:
             collections=self.collections,
             logs=self.logs,
             names=self.names,
+            ddls=self.ddls,
         )
 
     def _segments_of(self, collection_id: CollectionId) -> dict[SegmentId, SegmentMeta] | None:

@@ -1,8 +1,8 @@
 """Calls to the leader of a log: found through membership, retried across a change of leader.
 
-Invariant: a write is repeated with the same token only, so that it is applied once. A DDL is
-repeated only where the peer certainly did not take it: it never got a connection, or said so; or
-where doing it twice is doing it once, as an import is, which brings its own ids.
+Invariant: a write or a DDL is repeated with the same token only, so that it is applied once.
+Anything else is repeated only where the peer certainly did not take it: it never got a connection,
+or said so; or where doing it twice is doing it once, as an import is, which brings its own ids.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo
 from mishards.rpc.messages import (
     AllocateTimestamp,
+    DdlOnce,
     Flush,
     ImportCollections,
     Message,
@@ -36,7 +37,7 @@ _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _SUSPECT_S = 1.0
 _LOOK_S = 0.1
-_REPEATABLE = (Write, Flush, NewestTimestamp, AllocateTimestamp, ImportCollections)
+_REPEATABLE = (Write, DdlOnce, Flush, NewestTimestamp, AllocateTimestamp, ImportCollections)
 
 
 class LeaderClient:

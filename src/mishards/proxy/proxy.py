@@ -29,12 +29,13 @@ from mishards.proxy.query import QueryPath
 from mishards.proxy.reading import Reading
 from mishards.proxy.search import SearchPath
 from mishards.proxy.state import ProxyState
-from mishards.proxy.write import WritePath
+from mishards.proxy.write import TOKEN_BYTES, WritePath
 from mishards.routing.protocol import RoutingPolicy
 from mishards.rpc.messages import (
     AllocateTimestamp,
     Committed,
     Ddl,
+    DdlOnce,
     Flush,
     Flushed,
     Message,
@@ -61,6 +62,7 @@ class Proxy:
         node_id: NodeId,
         log_id: LogId,
     ) -> None:
+        self._runtime = runtime
         self._transport = transport
         self._membership = membership
         self._config = config
@@ -105,7 +107,8 @@ class Proxy:
         return await self._writes.delete(call)
 
     async def ddl(self, message: Ddl) -> MetadataVersion:
-        answer = await self._leader.call(message, self._config.timeout_s)
+        once = DdlOnce(token=self._runtime.random.randbytes(TOKEN_BYTES), ddl=message)
+        answer = await self._leader.call(once, self._config.timeout_s)
         if not isinstance(answer, Committed):
             raise _unexpected(answer, message)
         await self._seen(answer.version)

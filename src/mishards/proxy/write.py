@@ -18,7 +18,7 @@ from mishards.proxy.rows import check_rows
 from mishards.proxy.state import ProxyState
 from mishards.rpc.messages import Write, Written
 
-_TOKEN_BYTES = 16
+TOKEN_BYTES = 16
 
 
 class WritePath:
@@ -51,7 +51,7 @@ class WritePath:
         check_rows(call.batch, view.schema)
         rows = call.batch.num_rows
         message = Write(
-            token=self._runtime.random.randbytes(_TOKEN_BYTES),
+            token=self._runtime.random.randbytes(TOKEN_BYTES),
             collection=view.id,
             partition=_partition(view, call.partition or DEFAULT_PARTITION),
             rows=encode_batch(call.batch),
@@ -81,7 +81,7 @@ class WritePath:
         if len(keys) == 0:
             return WriteAnswer(timestamp=self._state.known_ts, keys=keys, count=0)
         message = Write(
-            token=self._runtime.random.randbytes(_TOKEN_BYTES),
+            token=self._runtime.random.randbytes(TOKEN_BYTES),
             collection=view.id,
             partition=partition,
             keys=_encode_keys(view, keys),

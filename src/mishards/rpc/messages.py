@@ -258,6 +258,17 @@ class ImportCollections(_Message, frozen=True, kw_only=True, tag="import_collect
     databases: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
 
+class DdlOnce(_Message, frozen=True, kw_only=True, tag="ddl_once"):
+    """A DDL that is applied once, however often its token comes.
+
+    Attributes:
+        token: 16 bytes, the same in every retry.
+    """
+
+    token: bytes
+    ddl: Ddl
+
+
 class Committed(_Message, frozen=True, kw_only=True, tag="committed"):
     """A DDL is done as of metadata `version`."""
 
@@ -504,6 +515,7 @@ Message = (
     | Flush
     | ReportDamage
     | Ddl
+    | DdlOnce
     | Follow
     | Search
     | Fetch

@@ -146,3 +146,4 @@ def newest_ids(snapshot: MetadataSnapshot) -> Iterator[int]:
         yield from (index.id for index in meta.indexes)
         for segment in view.segments.values():
             yield from (segment.id, segment.max_ts)
+    yield from snapshot.ddls.values()

@@ -29,6 +29,7 @@ from mishards.rpc.messages import (
     AllocateTimestamp,
     Committed,
     Ddl,
+    DdlOnce,
     Flush,
     Flushed,
     Follow,
@@ -50,6 +51,7 @@ from mishards.writer.build_process import SubprocessBuilder
 from mishards.writer.config import WriterConfig
 from mishards.writer.ddl import DDL_RULES
 from mishards.writer.ddl_imports import newest_imported
+from mishards.writer.ddl_once import ddl_once
 from mishards.writer.leading import Leading
 from mishards.writer.standby import Standby
 from mishards.writer.takeover import take_leadership
@@ -112,6 +114,7 @@ class Writer:
             ReportDamage: _report_damage,
             **dict.fromkeys(get_args(Ddl), _ddl),
             ImportCollections: _import,
+            DdlOnce: _ddl_once,
         }
 
     @property
@@ -291,6 +294,12 @@ async def _report_damage(leading: Leading, message: ReportDamage) -> Reply:
 async def _ddl(leading: Leading, message: Any) -> Reply:
     rule, fresh = DDL_RULES[type(message)], leading.allocator.allocate
     version = await leading.catalog.commit(lambda snapshot: rule(snapshot, message, fresh))
+    return Committed(version=version)
+
+
+async def _ddl_once(leading: Leading, message: DdlOnce) -> Reply:
+    fresh = leading.allocator.allocate
+    version = await leading.catalog.commit(lambda snapshot: ddl_once(snapshot, message, fresh))
     return Committed(version=version)
 
 
