@@ -12,6 +12,7 @@ from mishards.core.runtime import Runtime
 from mishards.discovery.election import Election
 from mishards.discovery.election_registry import open_election
 from mishards.testing.election_contract import ElectionContract, ElectionServerContract
+from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
 from mishards.testing.stepped import SteppedRuntime
@@ -53,6 +54,16 @@ class TestPostgreSqlElection(ElectionServerContract):
 
     async def open(self, runtime: Runtime) -> Election:
         return open_election("sql", runtime, url=self.url)
+
+
+class TestEtcdElection(ElectionServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, etcd: Etcd) -> None:
+        self.server = etcd
+        self.url = etcd.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Election:
+        return open_election(self.url, runtime)
 
 
 def test_an_unknown_election_lists_the_known_ones() -> None:

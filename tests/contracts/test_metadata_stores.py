@@ -12,6 +12,7 @@ from mishards.metadata.memory import MemoryMetadataStore
 from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.registry import open_metadata_store
 from mishards.testing.metadata_contract import MetadataContract, MetadataServerContract
+from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
 
@@ -48,6 +49,16 @@ class TestPostgreSqlMetadata(MetadataServerContract):
     def _database(self, postgresql: PostgreSql) -> None:
         self.server = postgresql
         self.url = postgresql.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> MetadataStore:
+        return open_metadata_store(self.url, runtime)
+
+
+class TestEtcdMetadata(MetadataServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, etcd: Etcd) -> None:
+        self.server = etcd
+        self.url = etcd.database(f"t{uuid4().hex}")
 
     async def open(self, runtime: Runtime) -> MetadataStore:
         return open_metadata_store(self.url, runtime)

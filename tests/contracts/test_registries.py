@@ -16,6 +16,7 @@ from mishards.testing.registry_contract import (
     RegistryContract,
     RegistryServerContract,
 )
+from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
 
@@ -66,3 +67,13 @@ class TestPostgreSqlRegistry(RegistryServerContract):
 
     async def open(self, runtime: Runtime) -> Registry:
         return open_registry("sql", runtime, url=self.url, ttl_s=TTL_S)
+
+
+class TestEtcdRegistry(RegistryServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, etcd: Etcd) -> None:
+        self.server = etcd
+        self.url = etcd.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry("etcd", runtime, url=self.url, ttl_s=TTL_S)

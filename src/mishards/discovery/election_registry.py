@@ -14,6 +14,7 @@ BUILTIN = {
     "mysql": _SQL,
     "mariadb": _SQL,
     "postgresql": _SQL,
+    "etcd": "mishards.discovery.election_etcd:open_etcd",
 }
 
 
@@ -24,7 +25,8 @@ def open_election(name: str, runtime: Runtime, *, url: str = "") -> Election:
 
     Args:
         name: a name, or a URL whose scheme is the name; it then takes the place of `url`.
-        url: where the leases lie: for `sql` an SQLAlchemy URL, for `memory` a name.
+        url: where the leases lie: for `sql` an SQLAlchemy URL, for `etcd` an `etcd://` one, for
+            `memory` a name.
 
     Raises:
         ConfigError: the URL cannot be used.

@@ -17,6 +17,7 @@ BUILTIN = {
     "mysql": _SQL,
     "mariadb": _SQL,
     "postgresql": _SQL,
+    "etcd": "mishards.discovery.etcd:open_etcd",
 }
 
 TTL_S = 3.0
@@ -30,13 +31,14 @@ def open_registry(
     nodes: Sequence[str] = (),
     ttl_s: float = TTL_S,
 ) -> Registry:
-    """The registry called `name`: `sql`, `static`, `memory`, a plugin, or a URL of one.
+    """The registry called `name`: `sql`, `etcd`, `static`, `memory`, a plugin, or a URL of one.
 
     A plugin of kind `discovery` is a factory called as `(runtime, url=…, nodes=…, ttl_s=…)`.
 
     Args:
         name: a name, or a URL whose scheme is the name; it then takes the place of `url`.
-        url: where the registry lies: for `sql` an SQLAlchemy URL, for `memory` a name.
+        url: where the registry lies: for `sql` an SQLAlchemy URL, for `etcd` an
+            `etcd://` one, for `memory` a name.
         nodes: for `static`: `role@address` of every node, see `discovery.static`.
         ttl_s: a node that was not renewed for so long is gone.
 

@@ -1,13 +1,11 @@
 """A registry in an SQL database, commonly the one of the metadata: a row per node, with a beat.
 
 Invariants: who is live is decided by each reader for itself, see `discovery.liveness`; rows that
-stay silent for `FORGET_S` are removed, unless they changed meanwhile. A row that cannot be read is
-passed over with a warning: one odd node never hides the others.
+stay silent for `FORGET_S` are removed, unless they changed meanwhile.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -18,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
+from mishards.discovery.entries import Entries
 from mishards.discovery.liveness import Beat, Liveness
 from mishards.discovery.protocol import NodeInfo
 from mishards.storage.sql_engine import (
@@ -29,8 +28,6 @@ from mishards.storage.sql_engine import (
 from mishards.storage.sql_types import TABLE_OPTIONS, ExactString
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 FORGET_S = 600.0
 _LOCK_WAIT_S = 1.0
@@ -62,7 +59,7 @@ class SqlRegistry:
         self._created = False
         self._announced: set[NodeId] = set()
         self._written_s = 0.0
-        self._odd: set[str] = set()
+        self._entries = Entries()
 
     async def announce(self, node: NodeInfo) -> None:
         self._announced.add(node.id)
@@ -86,7 +83,7 @@ class SqlRegistry:
         forgotten = self._liveness.silent_for(FORGET_S)
         if forgotten:
             await self._do(self._remove, forgotten)
-        found = [self._decoded(row) for row in rows if row[0] in live]
+        found = [self._entries.decode(row[0], row[1]) for row in rows if row[0] in live]
         return tuple(sorted(node for node in found if node is not None))
 
     async def close(self) -> None:
@@ -138,15 +135,6 @@ class SqlRegistry:
         columns = (_nodes.c.node_id, _nodes.c.body, _nodes.c.beat, _nodes.c.beat_ms)
         with read_transaction(self._engine) as connection:
             return [tuple(row) for row in connection.execute(sa.select(*columns))]
-
-    def _decoded(self, row: _Row) -> NodeInfo | None:
-        try:
-            return msgspec.json.decode(row[1], type=NodeInfo)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            if row[0] not in self._odd:
-                self._odd.add(row[0])
-                _log.warning("passing over node %r in the registry: %s", row[0], error)
-            return None
 
 
 def open_sql(runtime: Runtime, *, url: str, nodes: Sequence[str], ttl_s: float) -> SqlRegistry:

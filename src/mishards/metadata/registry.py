@@ -14,11 +14,13 @@ BUILTIN = {
     "mysql": _SQL,
     "mariadb": _SQL,
     "postgresql": _SQL,
+    "etcd": "mishards.metadata.etcd:EtcdMetadataStore",
 }
 
 
 def open_metadata_store(url: str, runtime: Runtime) -> MetadataStore:
-    """The store of `url`: an SQLAlchemy URL (`sqlite:////folder/file`) or `memory://name`.
+    """The store of `url`: an SQLAlchemy URL (`sqlite:////folder/file`), `etcd://host:port/prefix`,
+    or `memory://name`.
 
     What stands before `://` or `+` is the name of a plugin of kind `metadata`, a factory called
     with `(url, runtime)`.

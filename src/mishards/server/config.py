@@ -23,11 +23,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         id: name of the cluster; a data set that belongs to another is refused, and so are nodes of
             another. Empty for that of the data set, which gets one at its first start.
         data: shared storage: a folder, or a URL of a storage plugin.
-        metadata: URL of the metadata store; empty for SQLite in the data folder.
-        discovery: how nodes find each other: `sql` (in the metadata database), `static`, or a
-            plugin.
-        election: where writers elect leaders: `sql`, a plugin, or a URL of one; empty for the
-            metadata store.
+        metadata: URL of the metadata store: `sqlite:///…`, `mariadb://…`, `mysql://…`,
+            `postgresql://…`, `etcd://host:port[,host:port]/prefix`, or of a plugin; empty for
+            SQLite in the data folder.
+        discovery: how nodes find each other: `sql` or `etcd` (beside the metadata), `static`, a
+            plugin, or a URL of one; empty for the metadata store.
+        election: where writers elect leaders: `sql` or `etcd` (beside the metadata), a plugin, or
+            a URL of one; empty for the metadata store.
         nodes: for `static`: `role@address` of every node.
         routing: policy that maps segments to readers: `consistent_hash`, `rendezvous`, a plugin.
         secret: shared by all nodes; a peer without it is refused. Empty for none.
@@ -37,7 +39,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     data: str = "mishards-data"
     metadata: str = ""
-    discovery: str = "sql"
+    discovery: str = ""
     election: str = ""
     nodes: tuple[str, ...] = ()
     routing: str = "consistent_hash"

@@ -86,4 +86,9 @@ def _open_registry(config: Config, runtime: Runtime) -> Registry:
     cluster = config.cluster
     if cluster.discovery == "static" and not cluster.nodes:
         raise ConfigError("cluster.discovery = 'static' needs cluster.nodes: role@address, …")
-    return open_registry(cluster.discovery, runtime, url=config.metadata_url, nodes=cluster.nodes)
+    return open_registry(
+        cluster.discovery or config.metadata_url,
+        runtime,
+        url=config.metadata_url,
+        nodes=cluster.nodes,
+    )

@@ -134,6 +134,10 @@ class Server:
     def freeze(self) -> None:
         """SIGSTOP to it and its children: connections stand, and nothing answers."""
         self._signal_all(signal.SIGSTOP)
+        if self._process is not None:
+            pids = (self._process.pid, *_children(self._process.pid))
+            # Its threads stop one after another, and until then they answer.
+            wait_for(lambda: all(_stands_still(pid) for pid in pids), f"{self.name} stands still")
 
     def thaw(self) -> None:
         """Undo `freeze`."""
@@ -198,6 +202,18 @@ def _children(pid: int) -> list[int]:
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
         found.extend(int(child) for child in tasks.read_text().split())
     return found
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped, or it is gone."""
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            state = task.read_text().rpartition(")")[2].split()[0]
+        except OSError:  # gone meanwhile
+            continue
+        if state not in "TtZX":
+            return False
+    return True
 
 
 def program(name: str, *folders: str) -> str | None:

@@ -1,0 +1,89 @@
+"""Leases in etcd, commonly beside the metadata: a key per log, `<prefix>/lease/<log>`.
+
+Invariant: a lease is put only by a transaction that compares the revision at which the one it
+replaces was put, so of concurrent swaps one takes effect. Etcd's own leases are not used: they run
+out by the server's clock, and every observer here judges by its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from mishards.core.errors import LeaseTaken, SystemFault, Unavailable
+from mishards.core.ids import LogId, NodeId
+from mishards.core.runtime import Runtime
+from mishards.discovery.election import NOBODY, Lease, next_lease
+from mishards.storage.etcd_client import EtcdClient
+from mishards.storage.etcd_requests import put, read, unchanged
+from mishards.storage.etcd_url import parse_etcd_url
+
+T = TypeVar("T")
+
+_ANSWER_S = 2.0
+
+
+class EtcdElection:
+    """An `Election` over etcd; calls run off the loop."""
+
+    def __init__(self, url: str, runtime: Runtime) -> None:
+        """Raises `ConfigError` when the URL cannot be used."""
+        parsed = parse_etcd_url(url)
+        self._client = EtcdClient(parsed, answer_s=_ANSWER_S)
+        self._prefix = f"{parsed.prefix}/lease/".encode()
+        self._name = parsed.name
+        self._runtime = runtime
+
+    async def look(self, log_id: LogId) -> Lease:
+        lease, _ = await self._do(self._look, log_id)
+        return lease
+
+    async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
+        lease = next_lease(seen, holder, heir)
+        if not await self._do(self._swap, seen, lease):
+            raise LeaseTaken(
+                f"the lease of log {seen.log_id} is no longer that of {seen.holder!r} "
+                f"at beat {seen.beat}"
+            )
+        return lease
+
+    async def close(self) -> None:
+        await self._runtime.blocking(self._client.close)
+
+    async def _do(self, work: Callable[..., T], *args: object) -> T:
+        try:
+            return await self._runtime.blocking(work, *args)
+        except SystemFault as error:
+            raise Unavailable(f"the election in {error.message}") from error
+
+    # --- off the loop -----------------------------------------------------------------------
+
+    def _look(self, log_id: LogId) -> tuple[Lease, int]:
+        """The lease, and the revision at which it was put."""
+        (found,) = self._client.read(read(self._key(log_id))).ranges
+        if not found:
+            return Lease(log_id=log_id), 0
+        try:
+            return msgspec.json.decode(found[0].value, type=Lease), found[0].revision
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Unavailable(f"{self._name} holds no lease of log {log_id}: {error}") from error
+
+    def _swap(self, seen: Lease, lease: Lease) -> bool:
+        found, revision = self._look(seen.log_id)
+        if found != seen:
+            return False
+        key = self._key(seen.log_id)
+        done = self._client.write(
+            [unchanged(key, revision)], [put(key, msgspec.json.encode(lease))]
+        )
+        return done.succeeded
+
+    def _key(self, log_id: LogId) -> bytes:
+        return self._prefix + b"%d" % log_id
+
+
+def open_etcd(runtime: Runtime, *, url: str) -> EtcdElection:
+    """The election in etcd at `url`."""
+    return EtcdElection(url, runtime)
