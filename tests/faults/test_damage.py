@@ -290,6 +290,11 @@ def test_an_answer_that_covers_nothing_is_an_error(data: Path) -> None:
             client.search("beside", [query_of(1)], search_params=asked, timeout=10)
 
 
+def quarantined_by(data: Path) -> list[int]:
+    """By how many readers each segment is refused, in order."""
+    return sorted(len(s.quarantined_by) for s in report_of(data, "rows").segments)
+
+
 def test_two_readers_agree_on_what_is_damaged_and_serve_the_rest(tmp_path: Path) -> None:
     settings = ("writer.build_min_rows=50", "reader.quarantine_s=0.5")
     with LocalCluster(tmp_path, *settings) as cluster:
@@ -325,8 +330,7 @@ def test_two_readers_agree_on_what_is_damaged_and_serve_the_rest(tmp_path: Path)
             found = search_of(client, query, {"allow_partial_results": True, **exact})
             assert [hit["id"] for hit in found[0]] == true_nearest(list(halves[0]), query)
             assert found.recalls == [0.5]
-            quarantined = [s.quarantined_by for s in report_of(cluster.data, "rows").segments]
-            assert sorted(map(len, quarantined)) == [0, 2]
+            wait_for(lambda: quarantined_by(cluster.data) == [0, 2], "both readers to say so")
             # Put back from elsewhere, it serves again by itself.
             vectors.write_bytes(whole)
             wait_for(

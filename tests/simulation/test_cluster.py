@@ -111,8 +111,10 @@ def plant_dropped_unit(monkeypatch: pytest.MonkeyPatch) -> None:
 def plant_stale_strong_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy takes what it knows of the log for all there is."""
 
-    async def moment(self: Any, level: Any, guarantee_ts: Any, timeout_s: float) -> Moment:
-        return Moment(max(self._state.known_ts, guarantee_ts))
+    async def moment(
+        self: Any, log_id: Any, level: Any, guarantee_ts: Any, timeout_s: float
+    ) -> Moment:
+        return Moment(max(self._state.log(log_id).timestamp, guarantee_ts))
 
     monkeypatch.setattr(ConsistencyClock, "moment", moment)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from mishards.cluster.membership import Membership
 from mishards.core.errors import ConfigError, MishardsError, Unavailable
-from mishards.core.ids import LogId, MetadataVersion
+from mishards.core.ids import DDL_LOG, MetadataVersion
 from mishards.core.runtime import Runtime
 from mishards.metadata.snapshot import MetadataSnapshot
 from mishards.proxy.leader import LeaderClient
@@ -22,7 +22,6 @@ from mishards.server.config import Config
 from mishards.server.lifecycle import running_node
 from mishards.server.seams import Seams, open_seams
 
-DDL_LOG = LogId(0)
 _ASK_S = 2.0
 _PATIENCE_S = 30.0
 _PAUSE_S = 0.2

@@ -1,9 +1,9 @@
-"""A node's side of `Follow`: it applies a log and the metadata to a sink, from whatever has them.
+"""A node's side of `Follow`: it applies one log to a sink, from whatever has it.
 
-While the leader's stream stands, everything comes from it; whenever it does not, entries are read
-from shared storage and metadata from its store. Invariants: entries are applied once, in order,
-without a gap, and metadata versions only rise, whichever source they came from; a damaged entry
-on storage ends the follower, and nothing else does.
+While the leader's stream stands, everything comes from it, metadata too; whenever it does not,
+entries are read from shared storage and metadata from its store. Invariants: entries are applied
+once, in order, without a gap, whichever source they came from; a damaged entry on storage ends the
+follower, and nothing else does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 from mishards.cluster.coalescing import Coalescer
 from mishards.cluster.membership import Membership
+from mishards.cluster.metadata_following import MetadataFollower
 from mishards.core.errors import (
     CorruptObject,
     MishardsError,
@@ -22,12 +23,11 @@ from mishards.core.errors import (
     SystemFault,
     Unavailable,
 )
-from mishards.core.ids import EntrySeq, LogId, MetadataVersion, Timestamp
+from mishards.core.ids import EntrySeq, LogId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo
 from mishards.log.entry import Entry, decode_entry
 from mishards.log.store import LogStore
-from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.rpc.messages import Follow, LogPush, MetadataPush, Reply, Tick
 from mishards.rpc.protocol import Transport
 
@@ -45,11 +45,9 @@ class FollowSink(Protocol):
     def apply_entry(self, entry: Entry) -> None:
         """The next entry of the log."""
 
-    def apply_changes(self, changes: Changes) -> None:
-        """Metadata up to a newer version; they begin at or before the version applied last."""
-
-    def apply_tick(self, seq: EntrySeq, timestamp: Timestamp) -> None:
-        """Every mutation up to `timestamp` is in the entries up to `seq`, which were applied."""
+    def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
+        """Every mutation of the log up to `timestamp` is in its entries up to `seq`, which were
+        applied."""
 
 
 class LogFollower:
@@ -57,7 +55,6 @@ class LogFollower:
 
     Attributes:
         next_seq: the entry that is applied next.
-        version: the metadata version that was applied last.
         failed: why it ended; None while it runs.
         leader: whose stream it listens to; None while it polls.
     """
@@ -68,11 +65,10 @@ class LogFollower:
         transport: Transport,
         membership: Membership,
         log: LogStore | None,
-        metadata: MetadataStore,
+        metadata: MetadataFollower,
         sink: FollowSink,
         log_id: LogId,
         next_seq: EntrySeq,
-        version: MetadataVersion,
         *,
         poll_s: float = POLL_S,
         silence_s: float = SILENCE_S,
@@ -84,7 +80,6 @@ class LogFollower:
             silence_s: a stream that says nothing for so long counts as broken.
         """
         self.next_seq = next_seq
-        self.version = version
         self.failed: MishardsError | None = None
         self.leader: NodeInfo | None = None
         self._runtime = runtime
@@ -154,7 +149,7 @@ class LogFollower:
             follow = Follow(
                 log=self._log_id,
                 seq=self.next_seq,
-                version=self.version,
+                version=self._metadata.version,
                 entries=self._log is not None,
             )
             async with aclosing(cast("Any", channel.stream(follow))) as stream:
@@ -214,11 +209,9 @@ class LogFollower:
                     await self._fill_to(item.seq)
                 if self._log is None or item.seq == self.next_seq - 1:
                     # A leader that knows less than storage may have lost its reign.
-                    self._sink.apply_tick(item.seq, item.timestamp)
+                    self._sink.apply_tick(self._log_id, item.seq, item.timestamp)
             case MetadataPush(changes=changes):
-                if changes.since > self.version:
-                    changes = await self._metadata.changes(self.version)
-                self._apply_changes(changes)
+                await self._metadata.take(changes)
             case _:
                 raise Unavailable(f"unexpected {type(item).__name__} in a stream of a log")
 
@@ -251,8 +244,7 @@ class LogFollower:
             except SystemFault as error:
                 self._say("storage", f"the log on storage cannot be read: {error.message}")
         try:
-            if await self._metadata.version() > self.version:
-                self._apply_changes(await self._metadata.changes(self.version))
+            await self._metadata.poll()
             self._say("metadata", "")
         except CorruptObject:
             raise
@@ -276,11 +268,6 @@ class LogFollower:
         if entry.seq >= self.next_seq:
             self._sink.apply_entry(entry)
             self.next_seq = EntrySeq(entry.seq + 1)
-
-    def _apply_changes(self, changes: Changes) -> None:
-        if changes.version > self.version and changes.since <= self.version:
-            self._sink.apply_changes(changes)
-            self.version = changes.version
 
     def _say(self, subject: str, state: str) -> None:
         """Log a state of `subject` when it is another than last time; empty means in order."""

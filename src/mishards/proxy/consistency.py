@@ -10,13 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from mishards.core.errors import InternalError, InvalidParameter, SystemFault
-from mishards.core.ids import Timestamp
+from mishards.core.ids import LogId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.timestamps import physical_ms
 from mishards.metadata.models import ConsistencyLevel
 from mishards.proxy.config import ProxyConfig
-from mishards.proxy.leader import LeaderClient
-from mishards.proxy.state import ProxyState
+from mishards.proxy.leader import Leaders
+from mishards.proxy.state import KnownLog, ProxyState
 from mishards.rpc.messages import NewestTimestamp, Reply, TimestampReply
 
 _LEADER_TIMEOUT_S = 1.0
@@ -32,46 +32,51 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class ConsistencyClock:
-    """Chooses the moment of each read."""
+    """Chooses the moment of each read, on the log of the collection that is read."""
 
     def __init__(
-        self, runtime: Runtime, config: ProxyConfig, state: ProxyState, leader: LeaderClient
+        self, runtime: Runtime, config: ProxyConfig, state: ProxyState, leaders: Leaders
     ) -> None:
         self._runtime = runtime
         self._config = config
         self._state = state
-        self._leader = leader
+        self._leaders = leaders
 
-    def moment_now(self, level: ConsistencyLevel, guarantee_ts: int) -> Moment | None:
+    def moment_now(
+        self, log_id: LogId, level: ConsistencyLevel, guarantee_ts: int
+    ) -> Moment | None:
         """The moment where it can be told at once, in any thread; else None.
 
         Raises:
             InvalidParameter: the guarantee timestamp will not be reached in any useful time.
         """
-        known = self._state.known_ts
+        heard = self._state.log(log_id)
+        known = heard.timestamp
         if level is ConsistencyLevel.STRONG:
-            channel = self._leader.channel()
-            answer = None if channel is None else channel.call_now(NewestTimestamp())
+            channel = self._leaders.of(log_id).channel()
+            answer = None if channel is None else channel.call_now(NewestTimestamp(log=log_id))
             return None if answer is None else Moment(max(known, _timestamp(answer)))
-        if level is ConsistencyLevel.BOUNDED and self._is_stale():
+        if level is ConsistencyLevel.BOUNDED and self._is_stale(heard):
             return Moment(known, from_storage=True)
         if level in (ConsistencyLevel.SESSION, ConsistencyLevel.CUSTOMIZED):
             self._check_lag(guarantee_ts)
             return Moment(max(known, Timestamp(guarantee_ts)))
         return Moment(known)
 
-    async def moment(self, level: ConsistencyLevel, guarantee_ts: int, timeout_s: float) -> Moment:
+    async def moment(
+        self, log_id: LogId, level: ConsistencyLevel, guarantee_ts: int, timeout_s: float
+    ) -> Moment:
         """The moment of a read; asks the leader where the level needs it."""
-        now = self.moment_now(level, guarantee_ts)
+        now = self.moment_now(log_id, level, guarantee_ts)
         if now is not None:
             return now
-        known = self._state.known_ts
-        channel = self._leader.channel()
+        known = self._state.log(log_id).timestamp
+        channel = self._leaders.of(log_id).channel()
         if channel is None:
             return Moment(known, from_storage=True)
         try:
             answer = await channel.call(
-                NewestTimestamp(), timeout_s=min(timeout_s, _LEADER_TIMEOUT_S)
+                NewestTimestamp(log=log_id), timeout_s=min(timeout_s, _LEADER_TIMEOUT_S)
             )
         except SystemFault:
             # A leader that cannot tell, for it cannot reach storage, is as good as none.
@@ -87,8 +92,8 @@ class ConsistencyClock:
                 f"at most {_GREATEST_LAG_MS // 1000} are allowed"
             )
 
-    def _is_stale(self) -> bool:
-        return self._runtime.monotonic_s() - self._state.heard_s > self._config.staleness_s
+    def _is_stale(self, heard: KnownLog) -> bool:
+        return self._runtime.monotonic_s() - heard.heard_s > self._config.staleness_s
 
 
 def _timestamp(answer: Reply) -> Timestamp:

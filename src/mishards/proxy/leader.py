@@ -40,6 +40,24 @@ _LOOK_S = 0.1
 _REPEATABLE = (Write, DdlOnce, Flush, NewestTimestamp, AllocateTimestamp, ImportCollections)
 
 
+class Leaders:
+    """The ways to the leaders of all logs. Any thread."""
+
+    def __init__(self, runtime: Runtime, transport: Transport, membership: Membership) -> None:
+        self._runtime = runtime
+        self._transport = transport
+        self._membership = membership
+        self._clients: dict[LogId, LeaderClient] = {}
+
+    def of(self, log_id: LogId) -> LeaderClient:
+        """The way to the leader of one log."""
+        if (client := self._clients.get(log_id)) is None:
+            client = self._clients[log_id] = LeaderClient(
+                self._runtime, self._transport, self._membership, log_id
+            )
+        return client
+
+
 class LeaderClient:
     """A way to whichever node leads the log."""
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from mishards.cluster.membership import Membership
 from mishards.core.errors import DeadlineExceeded, InternalError, MishardsError, Unimplemented
-from mishards.core.ids import LogId, MetadataVersion, NodeId, SegmentId, Timestamp
+from mishards.core.ids import (
+    DDL_LOG,
+    CollectionId,
+    LogId,
+    MetadataVersion,
+    NodeId,
+    SegmentId,
+    Timestamp,
+)
 from mishards.core.runtime import Runtime
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.proxy.calls import (
@@ -23,7 +33,7 @@ from mishards.proxy.calls import (
 )
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.consistency import ConsistencyClock
-from mishards.proxy.leader import LeaderClient
+from mishards.proxy.leader import Leaders
 from mishards.proxy.plan import Router, read_scope
 from mishards.proxy.query import QueryPath
 from mishards.proxy.reading import Reading
@@ -43,6 +53,7 @@ from mishards.rpc.messages import (
     Reply,
     StatusReply,
     TimestampReply,
+    TruncateCollection,
 )
 from mishards.rpc.protocol import CallContext, Transport
 
@@ -60,16 +71,14 @@ class Proxy:
         membership: Membership,
         policy: RoutingPolicy,
         node_id: NodeId,
-        log_id: LogId,
     ) -> None:
         self._runtime = runtime
         self._transport = transport
         self._membership = membership
         self._config = config
         self._node_id = node_id
-        self._log_id = log_id
-        self.state = ProxyState(runtime, log_id)
-        self._leader = LeaderClient(runtime, transport, membership, log_id)
+        self.state = ProxyState(runtime)
+        self._leaders = Leaders(runtime, transport, membership)
         self._router = Router(policy)
         self._reading = Reading(
             runtime,
@@ -78,11 +87,11 @@ class Proxy:
             membership,
             self.state,
             self._router,
-            ConsistencyClock(runtime, config, self.state, self._leader),
+            ConsistencyClock(runtime, config, self.state, self._leaders),
         )
         self._searches = SearchPath(self._reading)
         self._queries = QueryPath(self._reading)
-        self._writes = WritePath(runtime, self.state, self._leader, self._queries)
+        self._writes = WritePath(runtime, self.state, self._leaders, self._queries)
 
     @property
     def snapshot(self) -> MetadataSnapshot:
@@ -107,21 +116,45 @@ class Proxy:
         return await self._writes.delete(call)
 
     async def ddl(self, message: Ddl) -> MetadataVersion:
-        once = DdlOnce(token=self._runtime.random.randbytes(TOKEN_BYTES), ddl=message)
-        answer = await self._leader.call(once, self._config.timeout_s)
+        log_id, snapshot = DDL_LOG, self.snapshot
+        if isinstance(message, TruncateCollection):
+            log_id = snapshot.resolve(message.database, message.name).meta.log_id
+            message = msgspec.structs.replace(message, log=log_id)
+        once = DdlOnce(
+            token=self._runtime.random.randbytes(TOKEN_BYTES),
+            ddl=message,
+            log=log_id,
+            version=snapshot.version,
+        )
+        answer = await self._leaders.of(log_id).call(once, self._config.timeout_s)
         if not isinstance(answer, Committed):
             raise _unexpected(answer, message)
         await self._seen(answer.version)
         return answer.version
 
     async def flush(self, database: str, collections: Sequence[str]) -> FlushAnswer:
-        ids = tuple(self.snapshot.resolve(database, name).id for name in collections)
-        message = Flush(collections=ids)
-        answer = await self._leader.call(message, self._config.timeout_s)
+        snapshot = self.snapshot
+        by_log: dict[LogId, list[CollectionId]] = {} if collections else {DDL_LOG: []}
+        for name in collections:
+            view = snapshot.resolve(database, name)
+            by_log.setdefault(view.meta.log_id, []).append(view.id)
+        flushed = await asyncio.gather(
+            *(self._flush(log_id, ids, snapshot.version) for log_id, ids in by_log.items())
+        )
+        await self._seen(max((one.version for one in flushed), default=snapshot.version))
+        return FlushAnswer(
+            segments={id_: found for one in flushed for id_, found in one.segments.items()},
+            timestamp=max((one.timestamp for one in flushed), default=Timestamp(0)),
+        )
+
+    async def _flush(
+        self, log_id: LogId, collections: Sequence[CollectionId], version: MetadataVersion
+    ) -> Flushed:
+        message = Flush(collections=tuple(collections), log=log_id, version=version)
+        answer = await self._leaders.of(log_id).call(message, self._config.timeout_s)
         if not isinstance(answer, Flushed):
             raise _unexpected(answer, message)
-        await self._seen(answer.version)
-        return FlushAnswer(segments=answer.segments, timestamp=answer.timestamp)
+        return answer
 
     async def _seen(self, version: MetadataVersion) -> None:
         """Wait until this proxy's own snapshot shows what was done."""
@@ -136,7 +169,7 @@ class Proxy:
 
     async def allocate_timestamp(self) -> Timestamp:
         message = AllocateTimestamp()
-        answer = await self._leader.call(message, self._config.timeout_s)
+        answer = await self._leaders.of(DDL_LOG).call(message, self._config.timeout_s)
         if not isinstance(answer, TimestampReply):
             raise _unexpected(answer, message)
         return answer.timestamp
@@ -203,12 +236,13 @@ class Proxy:
         raise Unimplemented(f"a proxy streams no {type(message).__name__}")
 
     def _status(self) -> StatusReply:
+        logs = self.state.logs()
         return StatusReply(
             node=self._node_id,
             roles=("proxy",),
             version=self.state.snapshot.version,
-            applied_seq={self._log_id: self.state.known_seq},
-            applied_ts={self._log_id: self.state.known_ts},
+            applied_seq={log_id: known.seq for log_id, known in logs.items()},
+            applied_ts={log_id: known.timestamp for log_id, known in logs.items()},
             oldest_version=self._reading.in_use.oldest(),
         )
 

@@ -76,6 +76,7 @@ def read_point(
     return ReadPoint(
         collection=view.id,
         version=version,
+        log=view.meta.log_id,
         checkpoint=view.meta.checkpoint,
         read_ts=moment.read_ts,
         from_storage=moment.from_storage,
@@ -117,7 +118,7 @@ class Reading:
 
     def moment_now(self, call: SearchCall | QueryCall, view: CollectionView) -> Moment | None:
         level = view.meta.consistency if call.consistency is None else call.consistency
-        return self._consistency.moment_now(level, call.guarantee_ts)
+        return self._consistency.moment_now(view.meta.log_id, level, call.guarantee_ts)
 
     async def moment(
         self, call: SearchCall | QueryCall, view: CollectionView, deadline_s: float
@@ -126,7 +127,8 @@ class Reading:
             return Moment(Timestamp(call.as_of))
         level = view.meta.consistency if call.consistency is None else call.consistency
         remaining = deadline_s - self._runtime.monotonic_s()
-        return await self._consistency.moment(level, call.guarantee_ts, remaining)
+        log_id = view.meta.log_id
+        return await self._consistency.moment(log_id, level, call.guarantee_ts, remaining)
 
     def table(self, view: CollectionView) -> RouteTable:
         """Preference lists of the collection among the readers of this moment."""

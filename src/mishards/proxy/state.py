@@ -1,6 +1,6 @@
-"""What a proxy knows: the newest metadata snapshot and how far the log has come.
+"""What a proxy knows: the newest metadata snapshot and how far each log has come.
 
-Fed by a `LogFollower` as a `FollowSink`. Snapshot and timestamp are replaced, never changed, so
+Fed as a sink of the logs and of metadata. Snapshot and positions are replaced, never changed, so
 any thread may read them.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 
+import msgspec
+
 from mishards.core.ids import EntrySeq, LogId, MetadataVersion, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry
@@ -16,27 +18,47 @@ from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import MetadataSnapshot
 
 
+class KnownLog(msgspec.Struct, frozen=True):
+    """How far a proxy has seen a log.
+
+    Attributes:
+        timestamp: every mutation up to this is in the entries up to `seq`.
+        heard_s: when the log was last heard of, on the monotonic clock.
+    """
+
+    seq: EntrySeq = EntrySeq(0)
+    timestamp: Timestamp = Timestamp(0)
+    heard_s: float = -math.inf
+
+
+_UNHEARD = KnownLog()
+
+
 class ProxyState:
     """The proxy's view of the world, and the wait for a metadata version."""
 
-    def __init__(self, runtime: Runtime, log_id: LogId) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._log_id = log_id
         self._waiters: list[tuple[MetadataVersion, asyncio.Future[None]]] = []
+        self._logs: dict[LogId, KnownLog] = {}
         self.snapshot = MetadataSnapshot.empty()
-        self.known_ts = Timestamp(0)
-        """Every mutation up to this is in the log as this proxy has seen it."""
-        self.known_seq = EntrySeq(0)
-        self.heard_s = -math.inf
-        """When the log was last heard of, on the monotonic clock."""
+
+    def log(self, log_id: LogId) -> KnownLog:
+        """What is known of a log; of one never heard of, nothing."""
+        return self._logs.get(log_id, _UNHEARD)
+
+    def logs(self) -> dict[LogId, KnownLog]:
+        """All logs heard of."""
+        return dict(self._logs)
 
     def apply_entry(self, entry: Entry) -> None:
-        self.apply_tick(entry.seq, entry.timestamp)
+        self.apply_tick(entry.log_id, entry.seq, entry.timestamp)
 
-    def apply_tick(self, seq: EntrySeq, timestamp: Timestamp) -> None:
-        self.known_seq = max(self.known_seq, seq)
-        self.known_ts = max(self.known_ts, timestamp)
-        self.heard_s = self._runtime.monotonic_s()
+    def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
+        known = self.log(log)
+        self._logs[log] = KnownLog(
+            max(known.seq, seq), max(known.timestamp, timestamp), self._runtime.monotonic_s()
+        )
 
     def apply_changes(self, changes: Changes) -> None:
         self.snapshot = self.snapshot.apply(changes)

@@ -6,13 +6,13 @@ import pyarrow as pa
 
 from mishards.core.columns import auto_ids, encode_batch, primary_key_type
 from mishards.core.errors import InternalError, PartitionNotFound
-from mishards.core.ids import PartitionId
+from mishards.core.ids import MetadataVersion, PartitionId
 from mishards.core.runtime import Runtime
 from mishards.expr import compile_filter
 from mishards.metadata.models import DEFAULT_PARTITION, ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView
 from mishards.proxy.calls import DeleteCall, InsertCall, QueryCall, WriteAnswer
-from mishards.proxy.leader import LeaderClient
+from mishards.proxy.leader import Leaders
 from mishards.proxy.query import QueryPath
 from mishards.proxy.rows import check_rows
 from mishards.proxy.state import ProxyState
@@ -25,34 +25,42 @@ class WritePath:
     """The proxy's inserts, upserts and deletes."""
 
     def __init__(
-        self, runtime: Runtime, state: ProxyState, leader: LeaderClient, queries: QueryPath
+        self, runtime: Runtime, state: ProxyState, leaders: Leaders, queries: QueryPath
     ) -> None:
         self._runtime = runtime
         self._state = state
-        self._leader = leader
+        self._leaders = leaders
         self._queries = queries
 
     async def insert(self, call: InsertCall) -> WriteAnswer:
         """Rows appended; nothing is stored when one of them is refused."""
-        view = self._state.snapshot.resolve(call.database, call.collection)
-        return await self._write_rows(view, call, None)
+        snapshot = self._state.snapshot
+        view = snapshot.resolve(call.database, call.collection)
+        return await self._write_rows(view, snapshot.version, call, None)
 
     async def upsert(self, call: InsertCall) -> WriteAnswer:
         """Rows that replace those of equal primary key, in one step."""
-        view = self._state.snapshot.resolve(call.database, call.collection)
+        snapshot = self._state.snapshot
+        view = snapshot.resolve(call.database, call.collection)
         keys = call.keys
         if keys is None:
             keys = call.batch.column(view.schema.primary.name)
-        return await self._write_rows(view, call, keys)
+        return await self._write_rows(view, snapshot.version, call, keys)
 
     async def _write_rows(
-        self, view: CollectionView, call: InsertCall, keys: pa.Array | None
+        self,
+        view: CollectionView,
+        version: MetadataVersion,
+        call: InsertCall,
+        keys: pa.Array | None,
     ) -> WriteAnswer:
         check_rows(call.batch, view.schema)
         rows = call.batch.num_rows
         message = Write(
             token=self._runtime.random.randbytes(TOKEN_BYTES),
             collection=view.id,
+            log=view.meta.log_id,
+            version=version,
             partition=_partition(view, call.partition or DEFAULT_PARTITION),
             rows=encode_batch(call.batch),
             row_count=rows,
@@ -69,7 +77,8 @@ class WritePath:
     async def delete(self, call: DeleteCall) -> WriteAnswer:
         """The rows of a filter deleted: by key where it names keys, else by asking for them."""
         deadline_s = self._runtime.monotonic_s() + call.timeout_s
-        view = self._state.snapshot.resolve(call.database, call.collection)
+        snapshot = self._state.snapshot
+        view = snapshot.resolve(call.database, call.collection)
         partition = _partition(view, call.partition) if call.partition else PartitionId(0)
         selection = compile_filter(call.filter, view.schema, call.templates)
         named = selection.primary_keys()
@@ -79,10 +88,14 @@ class WritePath:
             else pa.array(named, primary_key_type(view.schema))
         )
         if len(keys) == 0:
-            return WriteAnswer(timestamp=self._state.known_ts, keys=keys, count=0)
+            return WriteAnswer(
+                timestamp=self._state.log(view.meta.log_id).timestamp, keys=keys, count=0
+            )
         message = Write(
             token=self._runtime.random.randbytes(TOKEN_BYTES),
             collection=view.id,
+            log=view.meta.log_id,
+            version=snapshot.version,
             partition=partition,
             keys=_encode_keys(view, keys),
             key_count=len(keys),
@@ -108,7 +121,7 @@ class WritePath:
         return answer.columns.column(view.schema.primary.name)
 
     async def _send(self, message: Write, timeout_s: float) -> Written:
-        answer = await self._leader.call(message, timeout_s)
+        answer = await self._leaders.of(message.log).call(message, timeout_s)
         if not isinstance(answer, Written):
             raise InternalError(f"the writer answered {type(answer).__name__} to Write")
         return answer

@@ -12,7 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from mishards.core.errors import MishardsError
-from mishards.core.ids import CollectionId, EntrySeq, MetadataVersion, SegmentId, Timestamp
+from mishards.core.ids import (
+    CollectionId,
+    EntrySeq,
+    LogId,
+    MetadataVersion,
+    SegmentId,
+    Timestamp,
+)
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry, Mutation
 from mishards.log.store import LogStore
@@ -23,6 +30,9 @@ from mishards.reader.config import ReaderConfig
 from mishards.reader.pending import PendingMutations
 from mishards.reader.recovery import LogRecovery
 from mishards.reader.segments import SegmentOpener
+
+Applied = Callable[[LogId], Timestamp]
+"""How far a log has been applied."""
 
 _PER_ROUND = 8
 _log = logging.getLogger(__name__)
@@ -36,7 +46,7 @@ class Holdings:
         runtime: Runtime,
         config: ReaderConfig,
         opener: SegmentOpener,
-        log: LogStore,
+        log: Callable[[LogId], LogStore],
         serves: Callable[[CollectionView], frozenset[SegmentId]],
     ) -> None:
         self._runtime = runtime
@@ -44,8 +54,8 @@ class Holdings:
         self._opener = opener
         self._serves = serves
         self._pending = PendingMutations(config.pending_bytes)
-        self._recovery = LogRecovery(runtime, log, self._pending)
-        self._applied_seq = EntrySeq(0)
+        self._log = log
+        self._applied_seq: dict[LogId, EntrySeq] = {}
         self._outdated: deque[tuple[float, CollectionState, Timestamp]] = deque()
         self._unnamed: deque[tuple[float, CollectionState, SegmentId, MetadataVersion]] = deque()
         self._recovering: set[CollectionId] = set()
@@ -62,7 +72,7 @@ class Holdings:
         """Begin with the metadata of `snapshot`."""
         self.snapshot = snapshot
         for collection in snapshot.collections:
-            self._renew(collection, Timestamp(0))
+            self._renew(collection, _nothing_applied)
         self._note_oldest()
 
     def apply_entry(self, entry: Entry) -> None:
@@ -73,10 +83,10 @@ class Holdings:
                 self._pending.add(mutation, entry.seq)
             else:
                 state.apply(mutation)
-        self._applied_seq = entry.seq
+        self._applied_seq[entry.log_id] = entry.seq
 
-    def apply_changes(self, changes: Changes, applied: Timestamp) -> None:
-        """Follow metadata; `applied` is how far the log has been applied."""
+    def apply_changes(self, changes: Changes, applied: Applied) -> None:
+        """Follow metadata."""
         snapshot = self.snapshot.apply(changes)
         if snapshot is self.snapshot:
             return
@@ -89,7 +99,7 @@ class Holdings:
     def _note_oldest(self) -> None:
         self.oldest_version = self._unnamed[0][3] if self._unnamed else self.snapshot.version
 
-    def _renew(self, collection: CollectionId, applied: Timestamp) -> None:
+    def _renew(self, collection: CollectionId, applied: Applied) -> None:
         """Bring one collection in step with the newest metadata."""
         view = self.snapshot.collections.get(collection)
         state = self.states.get(collection)
@@ -99,10 +109,10 @@ class Holdings:
                 self._drop(state)
             return
         if state is not None:
-            self._update(state, view, applied)
+            self._update(state, view, applied(view.meta.log_id))
         elif (lost := self._pending.lost_since(collection)) is not None:
             self._recovering.add(collection)
-            self._runtime.spawn(self._recover(collection, lost), f"read log of {collection} again")
+            self._runtime.spawn(self._recover(view, lost), f"read log of {collection} again")
         elif collection not in self._recovering:
             self._begin(view, self._pending.take(collection))
         self.warm(collection)
@@ -114,10 +124,14 @@ class Holdings:
             state.apply(mutation)
         self.states[view.id] = state
 
-    async def _recover(self, collection: CollectionId, since: EntrySeq) -> None:
+    async def _recover(self, first: CollectionView, since: EntrySeq) -> None:
         """Begin with a collection whose mutations did not fit into memory while it was unknown."""
+        collection, log_id = first.id, first.meta.log_id
+        recovery = LogRecovery(self._runtime, self._log(log_id), self._pending)
         try:
-            mutations = await self._recovery.mutations(collection, since, lambda: self._applied_seq)
+            mutations = await recovery.mutations(
+                collection, since, lambda: self._applied_seq.get(log_id, EntrySeq(0))
+            )
         finally:
             self._recovering.discard(collection)
         if (view := self.snapshot.collections.get(collection)) is not None:
@@ -227,6 +241,10 @@ class Holdings:
     async def _close(self, state: CollectionState, segments: Iterable[SegmentId]) -> None:
         for segment_id in segments:
             await self._opener.close_segment(state, segment_id)
+
+
+def _nothing_applied(log_id: LogId) -> Timestamp:
+    return Timestamp(0)
 
 
 def _is_named(view: CollectionView, segment_id: SegmentId) -> bool:

@@ -1,6 +1,6 @@
-"""How far a reader has come, in the log and in metadata, and waiting for it to come further.
+"""How far a reader has come, in each log and in metadata, and waiting for it to come further.
 
-Invariants: positions only rise; `timestamp` is raised after everything up to it can be read, so
+Invariants: positions only rise; a timestamp is raised after everything up to it can be read, so
 whoever sees the timestamp sees the rows and the deletes. Any thread may read the positions; all
 else happens on the loop's thread.
 """
@@ -8,28 +8,54 @@ else happens on the loop's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from mishards.core.errors import DeadlineExceeded, NotReady
-from mishards.core.ids import EntrySeq, Epoch, MetadataVersion, Timestamp
+from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, Timestamp
 from mishards.core.runtime import Runtime
 
 
+class AppliedLog(msgspec.Struct, frozen=True):
+    """A position in a log: all entries up to `seq`, so all mutations up to `timestamp`.
+
+    Attributes:
+        epoch: the newest of those entries.
+    """
+
+    seq: EntrySeq = EntrySeq(0)
+    timestamp: Timestamp = Timestamp(0)
+    epoch: Epoch = Epoch(0)
+
+
+_NOTHING = AppliedLog()
+
+
 class Progress:
-    """Positions of one log and of metadata."""
+    """Positions of all logs and of metadata."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._waiters: list[tuple[Timestamp, MetadataVersion, asyncio.Future[None]]] = []
-        self.seq = EntrySeq(0)
-        self.timestamp = Timestamp(0)
-        self.epoch = Epoch(0)
+        self._waiters: list[tuple[LogId, Timestamp, MetadataVersion, asyncio.Future[None]]] = []
+        self._logs: dict[LogId, AppliedLog] = {}
         self.version = MetadataVersion(0)
 
-    def applied(self, seq: EntrySeq, timestamp: Timestamp) -> None:
+    def log(self, log_id: LogId) -> AppliedLog:
+        """How far a log has been applied."""
+        return self._logs.get(log_id, _NOTHING)
+
+    def logs(self) -> dict[LogId, AppliedLog]:
+        """The positions in all logs that were heard of."""
+        return dict(self._logs)
+
+    def applied(
+        self, log_id: LogId, seq: EntrySeq, timestamp: Timestamp, epoch: Epoch = _NOTHING.epoch
+    ) -> None:
         """All entries up to `seq`, and so all mutations up to `timestamp`, can be read."""
-        self.seq = max(self.seq, seq)
-        self.timestamp = max(self.timestamp, timestamp)
+        old = self.log(log_id)
+        self._logs[log_id] = AppliedLog(
+            max(old.seq, seq), max(old.timestamp, timestamp), max(old.epoch, epoch)
+        )
         self._wake()
 
     def informed(self, version: MetadataVersion) -> None:
@@ -37,21 +63,21 @@ class Progress:
         self.version = max(self.version, version)
         self._wake()
 
-    def has(self, timestamp: Timestamp, version: MetadataVersion) -> bool:
-        return self.timestamp >= timestamp and self.version >= version
+    def has(self, log_id: LogId, timestamp: Timestamp, version: MetadataVersion) -> bool:
+        return self.log(log_id).timestamp >= timestamp and self.version >= version
 
     async def reach(
-        self, timestamp: Timestamp, version: MetadataVersion, deadline_s: float
+        self, log_id: LogId, timestamp: Timestamp, version: MetadataVersion, deadline_s: float
     ) -> None:
-        """Return once both positions are reached.
+        """Return once the positions in a log and in metadata are reached.
 
         Raises:
             DeadlineExceeded: they were not by `deadline_s`; says how far the reader is.
         """
-        if self.has(timestamp, version):
+        if self.has(log_id, timestamp, version):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = (timestamp, version, future)
+        waiter = (log_id, timestamp, version, future)
         self._waiters.append(waiter)
         try:
             await self._runtime.timeout(
@@ -59,8 +85,8 @@ class Progress:
             )
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"the reader has applied the log up to {self.timestamp} and metadata version "
-                f"{self.version}; the read needs {timestamp} and {version}"
+                f"the reader has applied log {log_id} up to {self.log(log_id).timestamp} and "
+                f"metadata version {self.version}; the read needs {timestamp} and {version}"
             ) from error
         finally:
             if waiter in self._waiters:
@@ -69,15 +95,15 @@ class Progress:
     def _wake(self) -> None:
         if not self._waiters:
             return
-        ready = [w for w in self._waiters if self.has(w[0], w[1])]
-        self._waiters = [w for w in self._waiters if not self.has(w[0], w[1])]
-        for _, _, future in ready:
+        ready = [w for w in self._waiters if self.has(*w[:3])]
+        self._waiters = [w for w in self._waiters if not self.has(*w[:3])]
+        for *_, future in ready:
             if not future.done():
                 future.set_result(None)
 
     def close(self) -> None:
         """End all waiting with `NotReady`."""
-        for _, _, future in self._waiters:
+        for *_, future in self._waiters:
             if not future.done():
                 future.set_exception(NotReady("the reader is shutting down"))
         self._waiters = []
@@ -85,30 +111,3 @@ class Progress:
 
 async def _outcome(future: asyncio.Future[None]) -> None:
     await future
-
-
-class CatchUp:
-    """Shares runs of `catch_up` between reads: each is covered by a run that began after it."""
-
-    def __init__(self, catch_up: Callable[[], Awaitable[None]] | None) -> None:
-        self._catch_up = catch_up
-        self._lock = asyncio.Lock()
-        self._asked = 0
-        self._covered = 0
-
-    async def run(self) -> None:
-        """Return once the log on storage was read to an end no older than this call.
-
-        Raises:
-            NotReady: this reader has no way to storage's log.
-        """
-        if self._catch_up is None:
-            raise NotReady("this reader cannot read the log on storage by itself")
-        self._asked += 1
-        mine = self._asked
-        async with self._lock:
-            if self._covered >= mine:
-                return
-            covering = self._asked
-            await self._catch_up()
-            self._covered = covering

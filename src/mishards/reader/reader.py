@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from mishards.core.errors import Unimplemented
-from mishards.core.ids import CollectionId, EntrySeq, LogId, NodeId, SegmentId, Timestamp
+from mishards.core.ids import DDL_LOG, CollectionId, EntrySeq, LogId, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry
 from mishards.log.store import LogStore
@@ -28,11 +28,11 @@ from mishards.reader.files import SegmentFiles
 from mishards.reader.filters import FilterCache, MaskCache
 from mishards.reader.holdings import Holdings
 from mishards.reader.plan import ReadState
-from mishards.reader.progress import CatchUp, Progress
+from mishards.reader.progress import Progress
 from mishards.reader.query import Querier
 from mishards.reader.search import Searcher
 from mishards.reader.segments import SegmentOpener
-from mishards.reader.states import ReadStates
+from mishards.reader.states import CatchUp, ReadStates
 from mishards.rpc.messages import (
     Fetch,
     Message,
@@ -48,7 +48,6 @@ from mishards.rpc.messages import (
 from mishards.rpc.protocol import CallContext
 from mishards.storage.protocol import ObjectStore
 
-_FIRST_LOG = LogId(0)
 _FEW_ROWS = 1_000
 """A fetch of at most so many rows is answered in the calling thread."""
 
@@ -58,7 +57,7 @@ def _all_segments(view: CollectionView) -> frozenset[SegmentId]:
 
 
 class Reader:
-    """Implements `rpc.protocol.Handler` and `cluster.following.FollowSink`.
+    """Implements `rpc.protocol.Handler`, and is a sink of logs and of metadata.
 
     From the loop's thread, but `handle_now`.
     """
@@ -71,24 +70,22 @@ class Reader:
         node_id: NodeId,
         *,
         serves: Callable[[CollectionView], frozenset[SegmentId]] = _all_segments,
-        catch_up: Callable[[], Awaitable[None]] | None = None,
+        catch_up: CatchUp | None = None,
         report_damage: Report | None = None,
         scratch: Path,
-        log_id: LogId = _FIRST_LOG,
     ) -> None:
         """A reader that holds nothing yet.
 
         Args:
             serves: the segments of a collection that are opened before anyone asks for them.
-            catch_up: reads the log on storage to its end, applying it here; for reads while no
-                leader is there.
+            catch_up: reads a log on storage to its end, applying it here; for reads while it has
+                no leader.
             report_damage: tells the leader of a damaged index.
             scratch: folder of this node alone, for files that need not survive it.
         """
         self._runtime = runtime
         self._config = config
         self._node_id = node_id
-        self._log_id = log_id
         filters, masks = FilterCache(), MaskCache(config.mask_cache_bytes)
         cache_dir = Path(config.cache_dir) if config.cache_dir else scratch / "reader"
         self._in_use = VersionsInUse(lambda: self._holdings.oldest_version)
@@ -99,19 +96,21 @@ class Reader:
             DamageReports(runtime, report_damage),
             config.quarantine_s,
         )
-        self._holdings = Holdings(runtime, config, self._opener, LogStore(store, log_id), serves)
+        self._holdings = Holdings(
+            runtime, config, self._opener, lambda log_id: LogStore(store, log_id), serves
+        )
         self._progress = Progress(runtime)
-        self._states = ReadStates(self._holdings, self._opener, self._progress, CatchUp(catch_up))
+        self._states = ReadStates(self._holdings, self._opener, self._progress, catch_up)
         self._searcher = Searcher(filters, masks)
         self._querier = Querier(filters, masks)
         self._tidying: asyncio.Task[None] | None = None
         self._loop_thread = 0
 
     def start(self, snapshot: MetadataSnapshot) -> None:
-        """Begin with `snapshot`; the log is to be followed from its `replay_from` on."""
+        """Begin with `snapshot`; each log is to be followed from its `replay_from` on."""
         self._loop_thread = threading.get_ident()
-        log = snapshot.logs.get(self._log_id)
-        self._progress.applied(EntrySeq(0 if log is None else log.replay_from - 1), Timestamp(0))
+        for log in snapshot.logs.values():
+            self._progress.applied(log.id, EntrySeq(log.replay_from - 1), Timestamp(0))
         self._holdings.start(snapshot)
         self._progress.informed(snapshot.version)
         self._tidying = self._runtime.spawn(self._tidy(), f"housekeeping of {self._node_id}")
@@ -134,21 +133,23 @@ class Reader:
     # --- following ---------------------------------------------------------------------------
 
     def apply_entry(self, entry: Entry) -> None:
-        """Apply the next entry; one that was applied before is passed over."""
-        if entry.seq <= self._progress.seq:
+        """Apply the next entry of a log; one that was applied before is passed over."""
+        if entry.seq <= self._progress.log(entry.log_id).seq:
             return
         self._holdings.apply_entry(entry)
-        self._progress.epoch = max(self._progress.epoch, entry.epoch)
-        self._progress.applied(entry.seq, entry.timestamp)
+        self._progress.applied(entry.log_id, entry.seq, entry.timestamp, entry.epoch)
 
     def apply_changes(self, changes: Changes) -> None:
-        self._holdings.apply_changes(changes, self._progress.timestamp)
+        self._holdings.apply_changes(changes, self._applied)
         self._progress.informed(self._holdings.snapshot.version)
 
-    def apply_tick(self, seq: EntrySeq, timestamp: Timestamp) -> None:
+    def _applied(self, log_id: LogId) -> Timestamp:
+        return self._progress.log(log_id).timestamp
+
+    def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
         """Time went on; a tick that is ahead of the entries applied here says nothing yet."""
-        if seq <= self._progress.seq:
-            self._progress.applied(seq, timestamp)
+        if seq <= self._progress.log(log).seq:
+            self._progress.applied(log, seq, timestamp)
 
     # --- answering ---------------------------------------------------------------------------
 
@@ -212,7 +213,7 @@ class Reader:
         return fetch_rows(state.view, state.rows.view, segments, message)
 
     async def _fetch(self, message: Fetch, deadline_s: float) -> Rows:
-        await self._progress.reach(Timestamp(0), message.version, deadline_s)
+        await self._progress.reach(DDL_LOG, Timestamp(0), message.version, deadline_s)
         state = self._states.state(message.collection)
         segments = {}
         for unit in wanted_units(message).tolist():
@@ -233,14 +234,15 @@ class Reader:
     def status(self) -> StatusReply:
         """What this reader holds, and how far it has come."""
         progress, states = self._progress, self._holdings.states
+        logs = progress.logs()
         return StatusReply(
             node=self._node_id,
             roles=("reader",),
             version=progress.version,
-            applied_seq={self._log_id: progress.seq},
-            applied_ts={self._log_id: progress.timestamp},
+            applied_seq={log_id: applied.seq for log_id, applied in logs.items()},
+            applied_ts={log_id: applied.timestamp for log_id, applied in logs.items()},
             oldest_version=self._in_use.oldest(),
-            epoch={self._log_id: progress.epoch},
+            epoch={log_id: applied.epoch for log_id, applied in logs.items()},
             segments={
                 segment_id: opened.described()
                 for state in states.values()

@@ -21,6 +21,7 @@ from mishards.core.schema import CollectionSchema
 from mishards.index.registry import family
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.models import DeleteFile, IndexMeta, SegmentIndex, SegmentMeta
+from mishards.metadata.snapshot import CollectionView
 from mishards.reader.collection import CollectionState
 from mishards.reader.damage import DamageReports
 from mishards.reader.deletes import DeletedKeys, LoggedDelete
@@ -169,12 +170,12 @@ class SegmentOpener:
             held = indexes.get(built.field)
             if index is None or (held is not None and held.name == built.name):
                 continue
-            attached = await self._open_index(meta, built, index)
+            attached = await self._open_index(view, meta, built, index)
             if attached is not None:
                 opened.indexes = {**opened.indexes, built.field: attached}
 
     async def _open_index(
-        self, meta: SegmentMeta, built: SegmentIndex, index: IndexMeta
+        self, view: CollectionView, meta: SegmentMeta, built: SegmentIndex, index: IndexMeta
     ) -> AttachedIndex | None:
         """None where it cannot be had for now."""
         key = (meta.collection_id, meta.id, built.name)
@@ -192,6 +193,7 @@ class SegmentOpener:
             if isinstance(error, DAMAGE):
                 self._damage.add(
                     ReportDamage(
+                        log=view.meta.log_id,
                         collection=meta.collection_id,
                         segment=meta.id,
                         name=built.name,

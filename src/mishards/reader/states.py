@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from mishards.core.errors import MishardsError, StalePlan
-from mishards.core.ids import CollectionId, SegmentId, Timestamp
+from mishards.core.errors import MishardsError, NotReady, StalePlan
+from mishards.core.ids import CollectionId, LogId, SegmentId, Timestamp
 from mishards.reader.collection import CollectionState
 from mishards.reader.growing_reads import GrowingSpan
 from mishards.reader.holdings import Holdings
 from mishards.reader.opened import OpenSegment
 from mishards.reader.plan import ReadState
-from mishards.reader.progress import CatchUp, Progress
+from mishards.reader.progress import Progress
 from mishards.reader.segments import SegmentOpener
 from mishards.rpc.messages import ReadPoint, UnitFailure
+
+CatchUp = Callable[[LogId], Awaitable[None]]
+"""Reads a log on storage to its end, and applies it. Concurrent calls share runs."""
 
 
 class ReadStates:
     """Takes states of the holdings for reads. `at_once`: any thread; the rest: the loop's."""
 
     def __init__(
-        self, holdings: Holdings, opener: SegmentOpener, progress: Progress, catch_up: CatchUp
+        self,
+        holdings: Holdings,
+        opener: SegmentOpener,
+        progress: Progress,
+        catch_up: CatchUp | None,
     ) -> None:
         self._holdings = holdings
         self._opener = opener
@@ -34,10 +41,10 @@ class ReadStates:
             StalePlan: it will never be here again.
         """
         progress = self._progress
-        if at.from_storage or not progress.has(at.read_ts, at.version):
+        if at.from_storage or not progress.has(at.log, at.read_ts, at.version):
             return None
         state = self._state(at.collection)
-        if state.deletes.lagging(progress.timestamp):
+        if state.deletes.lagging(progress.log(at.log).timestamp):
             return None
         segments = []
         for segment_id in at.segments:
@@ -57,14 +64,16 @@ class ReadStates:
         progress = self._progress
         read_ts = at.read_ts
         if at.from_storage:
-            await self._catch_up.run()
-            read_ts = max(read_ts, progress.timestamp)
-            await progress.reach(Timestamp(0), at.version, deadline_s)
+            if self._catch_up is None:
+                raise NotReady("this reader cannot read the log on storage by itself")
+            await self._catch_up(at.log)
+            read_ts = max(read_ts, progress.log(at.log).timestamp)
+            await progress.reach(at.log, Timestamp(0), at.version, deadline_s)
         else:
-            await progress.reach(read_ts, at.version, deadline_s)
+            await progress.reach(at.log, read_ts, at.version, deadline_s)
         state = self._state(at.collection)
         segments, failures = await self._open_all(state, at.segments)
-        await self._opener.settle(state, progress.timestamp)
+        await self._opener.settle(state, progress.log(at.log).timestamp)
         return _read_state(state, at, _read_ts(at, read_ts), segments, failures)
 
     async def segment(self, collection: CollectionId, segment_id: SegmentId) -> OpenSegment:

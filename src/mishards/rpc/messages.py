@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mishards.core.ids import (
+    DDL_LOG,
     CollectionId,
     EntrySeq,
     LogId,
@@ -45,10 +46,14 @@ class Write(_Message, frozen=True, kw_only=True, tag="write"):
         rows: Arrow IPC of one record batch, see `core.columns`.
         keys: Arrow IPC of one record batch with the primary key column.
         partition: where rows go; where keys are deleted, 0 meaning everywhere.
+        log: the collection's.
+        version: of the metadata that the mutation was checked with; the leader's is as new.
     """
 
     token: bytes
     collection: CollectionId
+    log: LogId = LogId(0)
+    version: MetadataVersion = MetadataVersion(0)
     partition: PartitionId = PartitionId(0)
     rows: Raw = b""
     row_count: int = 0
@@ -85,9 +90,16 @@ class TimestampReply(_Message, frozen=True, kw_only=True, tag="timestamp"):
 
 
 class Flush(_Message, frozen=True, kw_only=True, tag="flush"):
-    """Seal all rows acknowledged so far of the collections; answers when they are sealed."""
+    """Seal all rows acknowledged so far of the collections; answers when they are sealed.
+
+    Attributes:
+        log: to which all of them belong.
+        version: of the metadata that names them; the leader's is as new.
+    """
 
     collections: tuple[CollectionId, ...]
+    log: LogId = LogId(0)
+    version: MetadataVersion = MetadataVersion(0)
 
 
 class Flushed(_Message, frozen=True, kw_only=True, tag="flushed"):
@@ -102,12 +114,14 @@ class ReportDamage(_Message, frozen=True, kw_only=True, tag="report_damage"):
     Attributes:
         name: of the file in the segment's folder.
         reason: what was found.
+        log: the collection's.
     """
 
     collection: CollectionId
     segment: SegmentId
     name: str
     reason: str = ""
+    log: LogId = LogId(0)
 
 
 class DamageReply(_Message, frozen=True, kw_only=True, tag="damage_reply"):
@@ -166,8 +180,11 @@ class AlterCollection(_Message, frozen=True, kw_only=True, tag="alter_collection
 
 
 class TruncateCollection(_Message, frozen=True, kw_only=True, tag="truncate_collection"):
+    """Let go of all rows so far: which those are, the leader of the collection's log knows."""
+
     database: str
     name: str
+    log: LogId = LogId(0)
 
 
 class CreatePartition(_Message, frozen=True, kw_only=True, tag="create_partition"):
@@ -263,10 +280,14 @@ class DdlOnce(_Message, frozen=True, kw_only=True, tag="ddl_once"):
 
     Attributes:
         token: 16 bytes, the same in every retry.
+        log: whose leader is to do it.
+        version: of the metadata that it was decided with; the leader's is as new.
     """
 
     token: bytes
     ddl: Ddl
+    log: LogId = DDL_LOG
+    version: MetadataVersion = MetadataVersion(0)
 
 
 class Committed(_Message, frozen=True, kw_only=True, tag="committed"):
@@ -317,6 +338,7 @@ class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         version: metadata version the plan was made on.
+        log: the collection's.
         checkpoint: the collection's, in that version: growing rows are those after it.
         read_ts: rows and deletes up to this are seen; the reader waits until it has them.
         from_storage: there is no leader to say how far the log goes: before answering, read it on
@@ -328,6 +350,7 @@ class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     collection: CollectionId
     version: MetadataVersion
+    log: LogId = LogId(0)
     checkpoint: Timestamp
     read_ts: Timestamp
     from_storage: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -32,6 +32,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             a URL of one; empty for the metadata store.
         nodes: for `static`: `role@address` of every node.
         routing: policy that maps segments to readers: `consistent_hash`, `rendezvous`, a plugin.
+        logs: how many logs collections are spread over; each is led by one of the writers. More
+            than metadata has are begun; those with collections stay when it is less.
         secret: shared by all nodes; a peer without it is refused. Empty for none.
         log_level: least level of the log: debug, info, warning or error.
     """
@@ -43,6 +45,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     election: str = ""
     nodes: tuple[str, ...] = ()
     routing: str = "consistent_hash"
+    logs: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     secret: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -66,7 +66,7 @@ def merged_status(node_id: NodeId, parts: Sequence[StatusReply]) -> StatusReply:
     for part in parts:
         merged = StatusReply(
             node=node_id,
-            roles=merged.roles + part.roles,
+            roles=tuple(dict.fromkeys(merged.roles + part.roles)),
             version=merged.version,
             applied_seq=_least(part.applied_seq, merged.applied_seq),
             applied_ts={**part.applied_ts, **merged.applied_ts},

@@ -14,13 +14,10 @@ from pathlib import Path
 import msgspec
 
 from mishards.cluster.campaign import Campaign
-from mishards.cluster.following import FollowSink, LogFollower
 from mishards.cluster.membership import Membership
 from mishards.cluster.peers import Peers
-from mishards.core.errors import MishardsError
-from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, NodeId, SegmentId
+from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId, SegmentId
 from mishards.discovery.protocol import NodeInfo
-from mishards.log.store import LogStore
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.proxy.leader import LeaderClient
@@ -33,14 +30,15 @@ from mishards.rpc.messages import ReportDamage
 from mishards.rpc.protocol import Listener
 from mishards.server.config import Config
 from mishards.server.dispatch import RoleDispatcher
-from mishards.server.follow import FanOutSink
+from mishards.server.follow import FanOutSink, RoleSink
+from mishards.server.followers import Followers
 from mishards.server.presence import Presence
 from mishards.server.seams import Seams
 from mishards.server.transport import OwnFirstTransport
+from mishards.server.writers import Writers
 from mishards.writer.candidate import Candidate
 
 ROLES = ("writer", "reader", "proxy")
-LOG_ID = LogId(0)
 _METADATA_POLL_S = 0.1
 _REPORT_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
@@ -77,11 +75,10 @@ class Node:
         self._policy = policy(config.cluster.routing)
         self._router = Router(self._policy)
         self._dispatcher = RoleDispatcher(node_id)
-        self._log_store = LogStore(seams.store, LOG_ID)
-        self._writer: Candidate | None = None
+        self._writers: Writers | None = None
         self._reader: Reader | None = None
         self.proxy: Proxy | None = None
-        self._follower: LogFollower | None = None
+        self._followers: Followers | None = None
         self._listener: Listener | None = None
         self._presence: Presence | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,11 +100,11 @@ class Node:
         self._listener = await self._transport.listen(self._config.node.listen, self._dispatcher)
         await self._start_presence()
         if "writer" in self.roles:
-            await self._start_writer()
+            await self._start_writers()
         changes = await self._first_metadata()
         sinks = [*self._start_reader(changes), *self._start_proxy(changes)]
         if sinks:
-            await self._start_follower(sinks, changes)
+            await self._start_followers(sinks, changes)
 
     async def _first_metadata(self) -> Changes:
         """All metadata; a proxy waits until the first writer of the data set has made some."""
@@ -140,8 +137,7 @@ class Node:
 
     def _reigns(self) -> dict[LogId, Epoch]:
         """The logs this node leads."""
-        writer = self._writer
-        return {LOG_ID: writer.epoch} if writer is not None and writer.leads else {}
+        return {} if self._writers is None else self._writers.reigns()
 
     def _other_writers(self) -> list[NodeInfo]:
         return [
@@ -157,26 +153,40 @@ class Node:
         await self._membership.refresh()
 
     async def hand_over(self) -> None:
-        """Let a standby lead before this node stops, where there is one."""
-        if self._writer is None or not self._writer.leads or not self._other_writers():
-            return
-        try:
-            await self._writer.hand_over()
-        except MishardsError as error:
-            _log.warning("%s leaves without handing over: %s", self.id, error.message)
+        """Let standbys lead before this node stops, where there are any."""
+        if self._writers is not None and self._other_writers():
+            await self._writers.leave()
 
-    async def _start_writer(self) -> None:
+    async def _start_writers(self) -> None:
+        known = MetadataSnapshot.empty().apply(
+            await self._seams.metadata.changes(MetadataVersion(0))
+        )
+        logs = sorted({*map(LogId, range(self._config.cluster.logs)), *known.logs})
+        self._writers = Writers(
+            self._seams.runtime,
+            self.id,
+            {log_id: self._candidate(log_id) for log_id in logs},
+            self._other_writers,
+            2 * self._config.writer.lease_s,
+        )
+        self._dispatcher.add("writer", self._writers)
+        await self._writers.start()
+        self._tasks.append(
+            self._seams.runtime.spawn(self._candidacy(self._writers), f"candidacy of {self.id}")
+        )
+
+    def _candidate(self, log_id: LogId) -> Candidate:
         seams = self._seams
         config = msgspec.structs.replace(self._config.writer, scratch=str(self._scratch))
         campaign = Campaign(
             seams.runtime,
             seams.election,
-            LOG_ID,
+            log_id,
             self.id,
             config.lease_s,
             unrivalled=self._unrivalled,
         )
-        self._writer = Candidate(
+        return Candidate(
             seams.runtime,
             config,
             seams.store,
@@ -184,18 +194,15 @@ class Node:
             self._transport,
             campaign,
             self.id,
-            LOG_ID,
+            log_id,
             peers=Peers(self._transport, self._membership),
             others=self._other_writers,
             on_role=self._on_role,
             unrivalled=self._unrivalled,
             builder=seams.builder,
         )
-        self._dispatcher.add("writer", self._writer)
-        await self._writer.start()
-        self._tasks.append(seams.runtime.spawn(self._candidacy(), f"candidacy of {self.id}"))
 
-    def _start_reader(self, changes: Changes) -> list[FollowSink]:
+    def _start_reader(self, changes: Changes) -> list[RoleSink]:
         if "reader" not in self.roles:
             return []
         seams = self._seams
@@ -225,15 +232,15 @@ class Node:
             segment for segment in view.segments if self.id in table.preferences[segment][:replicas]
         )
 
-    async def _catch_up(self) -> None:
-        assert self._follower is not None
-        await self._follower.catch_up()
+    async def _catch_up(self, log_id: LogId) -> None:
+        assert self._followers is not None
+        await self._followers.catch_up(log_id)
 
     async def _report_damage(self, message: ReportDamage) -> None:
-        leader = LeaderClient(self._seams.runtime, self._transport, self._membership, LOG_ID)
+        leader = LeaderClient(self._seams.runtime, self._transport, self._membership, message.log)
         await leader.call(message, _REPORT_TIMEOUT_S)
 
-    def _start_proxy(self, changes: Changes) -> list[FollowSink]:
+    def _start_proxy(self, changes: Changes) -> list[RoleSink]:
         if "proxy" not in self.roles:
             return []
         self.proxy = Proxy(
@@ -243,41 +250,36 @@ class Node:
             self._membership,
             self._policy,
             self.id,
-            LOG_ID,
         )
         self.proxy.state.apply_changes(changes)
         self._dispatcher.add("proxy", self.proxy)
         return [self.proxy.state]
 
-    async def _start_follower(self, sinks: Sequence[FollowSink], changes: Changes) -> None:
-        snapshot = MetadataSnapshot.empty().apply(changes)
-        log = snapshot.logs.get(LOG_ID)
-        self._follower = LogFollower(
-            self._seams.runtime,
+    async def _start_followers(self, sinks: Sequence[RoleSink], changes: Changes) -> None:
+        self._followers = followers = Followers(
+            self._seams,
             self._transport,
             self._membership,
-            self._log_store if self._reader is not None else None,
-            self._seams.metadata,
             FanOutSink(sinks),
-            LOG_ID,
-            EntrySeq(1) if log is None else log.replay_from,
-            snapshot.version,
+            MetadataSnapshot.empty().apply(changes),
+            self._config.cluster.logs,
+            entries=self._reader is not None,
         )
-        self._tasks.append(self._seams.runtime.spawn(self._follow(), f"follower of {self.id}"))
+        self._tasks.append(
+            self._seams.runtime.spawn(self._follow(followers), f"followers of {self.id}")
+        )
         if self._reader is not None:
-            await self._follower.catch_up()
+            await followers.catch_up_all()
 
-    async def _follow(self) -> None:
-        assert self._follower is not None
+    async def _follow(self, followers: Followers) -> None:
         try:
-            await self._follower.run()
+            await followers.run()
         finally:
             self._fail()
 
-    async def _candidacy(self) -> None:
-        assert self._writer is not None
+    async def _candidacy(self, writers: Writers) -> None:
         try:
-            await self._writer.failed
+            await writers.failed()
         finally:
             self._fail()
 
@@ -298,8 +300,8 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._reader is not None:
             await self._reader.close()
-        if self._writer is not None:
-            await self._writer.close()
+        if self._writers is not None:
+            await self._writers.close()
         if self._listener is not None:
             await self._listener.close()
         await self._membership.close()

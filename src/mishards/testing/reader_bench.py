@@ -176,7 +176,7 @@ class Bench:
 
     def start(self, *records: Record) -> None:
         self.reader.start(MetadataSnapshot.empty().apply(self.changes(*records, since=0)))
-        self.reader.apply_tick(self.seq, self.now)
+        self.reader.apply_tick(LogId(0), self.seq, self.now)
 
     def changes(
         self, *records: Record, deletes: tuple[str, ...] = (), since: int | None = None

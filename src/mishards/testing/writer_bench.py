@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from mishards.core.columns import arrow_schema, encode_batch, primary_key_type
 from mishards.core.errors import StorageError
-from mishards.core.ids import CollectionId, FieldId, NodeId, PartitionId
+from mishards.core.ids import DDL_LOG, CollectionId, FieldId, LogId, NodeId, PartitionId
 from mishards.core.runtime import SystemRuntime
 from mishards.core.schema import CollectionSchema, DataType, FieldSchema
 from mishards.log.entry import Entry
@@ -126,13 +126,15 @@ class Bench:
         self.recorders: list[Recorder] = []
         self._writers: list[Writer] = []
 
-    async def writer(self, name: str = "w1", **settings: Any) -> Writer:
-        """A started writer; `settings` of its config."""
-        writer, _ = self.make(name, **settings)
+    async def writer(self, name: str = "w1", log: LogId = DDL_LOG, **settings: Any) -> Writer:
+        """A started writer of a log; `settings` of its config."""
+        writer, _ = self.make(name, log, **settings)
         await writer.start()
         return writer
 
-    def make(self, name: str = "w1", **settings: Any) -> tuple[Writer, Recorder]:
+    def make(
+        self, name: str = "w1", log: LogId = DDL_LOG, **settings: Any
+    ) -> tuple[Writer, Recorder]:
         recorder = Recorder()
         config = WriterConfig(**{**_fields(self.config), **settings})
         writer = Writer(
@@ -142,6 +144,7 @@ class Bench:
             self.metadata,
             cast(Any, recorder),
             NodeId(name),
+            log,
             builder=self.builder,
             peers=self.peers,
         )
@@ -247,6 +250,7 @@ def write_of(
     return Write(
         token=with_token or token(),
         collection=view.id,
+        log=view.meta.log_id,
         partition=home if partition is None else partition,
         rows=rows_of(view.schema, insert, n) if insert else b"",
         row_count=len(insert),

@@ -28,10 +28,15 @@ def check_target(snapshot: MetadataSnapshot, message: Write) -> CollectionView:
 
     Raises:
         CollectionNotFound, PartitionNotFound: it is gone, or never was.
+        ProtocolError: its mutations belong into another log.
     """
     view = snapshot.collections.get(message.collection)
     if view is None:
         raise CollectionNotFound(f"collection not found[collection={message.collection}]")
+    if view.meta.log_id != message.log:
+        raise ProtocolError(
+            f"a mutation of collection {view.id} came to log {message.log}, not {view.meta.log_id}"
+        )
     if (message.row_count or message.partition) and not any(
         partition.id == message.partition for partition in view.meta.partitions
     ):

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from mishards.core.errors import CorruptObject, MishardsError
-from mishards.core.ids import CollectionId, IndexId, SegmentId, Timestamp
+from mishards.core.ids import CollectionId, IndexId, LogId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.index.registry import family
 from mishards.metadata.models import IndexMeta, SegmentIndex, SegmentMeta
@@ -75,8 +75,10 @@ class IndexBuilds:
         builder: IndexBuilder,
         construction: Construction,
         fresh: Callable[[], Awaitable[Timestamp]],
+        log_id: LogId,
     ) -> None:
-        """`fresh` numbers the builds, so that every file has a name of its own."""
+        """`fresh` numbers the builds, so that every file has a name of its own; what belongs to
+        other logs than `log_id`, their leaders build."""
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -84,6 +86,7 @@ class IndexBuilds:
         self._builder = builder
         self._construction = construction
         self._fresh = fresh
+        self._log_id = log_id
         self._complete: dict[CollectionId, CollectionView] = {}
         self._running: set[Work] = set()
         self._failures: dict[Work, tuple[int, float]] = {}
@@ -122,6 +125,8 @@ class IndexBuilds:
         now_s = self._runtime.monotonic_s()
         seen: set[Work] = set()
         for view in collections.values():
+            if view.meta.log_id != self._log_id:
+                continue
             if self._complete.get(view.id) is view:
                 continue
             found = list(missing_indexes(view, self._config.build_min_rows))

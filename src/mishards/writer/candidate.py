@@ -143,7 +143,7 @@ class Candidate:
     async def handle(self, message: Message, context: CallContext) -> Reply:
         match message:
             case NodeStatus():
-                return self._status()
+                return self.status()
             case PrepareTakeover():
                 return await self._prepare()
             case TakeOver():
@@ -163,14 +163,15 @@ class Candidate:
             raise type(self._why_not)(self._why_not.message)
         return self._writer
 
-    def _status(self) -> StatusReply:
+    def status(self) -> StatusReply:
+        """How it is, leading or not."""
         if self._writer is not None:
             return self._writer.status()
         return StatusReply(
             node=self._node_id,
             roles=("writer",),
             version=MetadataVersion(self._standby.snapshot.version),
-            details={"refuses": self._why_not.message},
+            details={f"log {self._log_id}": self._why_not.message},
         )
 
     # --- handover ---------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class Candidate:
             async with self._standby_turn:
                 if self._writer is None:
                     await self._standby.keep_up()
-        return self._status()
+        return self.status()
 
     async def _take_over(self) -> StatusReply:
         """Look at the lease now; answers when this node leads."""
@@ -253,7 +254,7 @@ class Candidate:
             await self._runtime.timeout(led(), _TAKEOVER_S)
         except TimeoutError:
             raise NotReady(f"writer {self._node_id!r} was not elected") from None
-        return self._status()
+        return self.status()
 
     # --- reigns -----------------------------------------------------------------------------
 

@@ -2,13 +2,13 @@
 
 Invariants: one commit at a time; each is decided on the newest snapshot, fenced by the epoch, and
 published after it is durable. A commit whose outcome is unknown is looked up before the next one,
-so the copy never falls behind what is stored.
+so the copy never falls behind what this leader has stored. What leaders of other logs commit is
+learned by looking, and by the conflict of a commit that was decided without it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from mishards.cluster.publishing import LogPublisher
@@ -19,7 +19,6 @@ from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.metadata.snapshot import MetadataSnapshot
 from mishards.writer.edit import Change, Edit
 
-_log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 8
 
 
@@ -70,6 +69,25 @@ class Catalog:
                 f"{self.snapshot.version} was committed"
             )
 
+    async def reach(self, version: MetadataVersion) -> None:
+        """Be at least as new as `version`, which another leader may have committed.
+
+        Raises:
+            MetadataUnavailable, Fenced.
+        """
+        if self.snapshot.version < version:
+            async with self._lock:
+                if self.snapshot.version < version:
+                    await self._refresh()
+
+    async def look(self) -> None:
+        """Learn of what the leaders of other logs have committed.
+
+        Raises:
+            MetadataUnavailable, Fenced.
+        """
+        await self.reach(await self._metadata.version())
+
     async def settle(self) -> None:
         """Look up a commit whose outcome is unknown, where there is one."""
         if self._unsure:
@@ -107,7 +125,6 @@ class Catalog:
                 f"to {changes.version}"
             )
         if changes.version > self.snapshot.version:
-            _log.info("metadata version %d was found on looking again", changes.version)
             self._take(changes)
         self._unsure = False
 

@@ -93,6 +93,7 @@ class GarbageCollector:
             StorageError, MetadataUnavailable, Unavailable, Fenced: the rest stays for later.
         """
         await self._catalog.settle()
+        await self._catalog.look()
         found = {info.key: info.size_bytes for info in await self._store.list(SEGMENTS)}
         peers = await self._peers.statuses()
         pins = await self._pins.holding()

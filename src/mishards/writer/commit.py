@@ -182,12 +182,14 @@ class GroupCommit:
         """Give a mutation its timestamp; False when its collection is gone meanwhile."""
         message = pending.message
         try:
-            schema = check_target(self._snapshot(), message).schema
+            view = check_target(self._snapshot(), message)
         except MishardsError as error:
             pending.refuse(error)
             self._queue.done(pending)
             return False
-        auto_ids = message.row_count if schema.primary.auto_id else 0
+        # Where another log's leader made the collection, its clock may be ahead of this one's.
+        self._allocator.pass_by(view.meta.checkpoint)
+        auto_ids = message.row_count if view.schema.primary.auto_id else 0
         timestamp = self._allocator.allocate(auto_ids + 1)
         pending.mutation = Mutation(
             token=message.token,

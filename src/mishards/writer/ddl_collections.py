@@ -14,8 +14,9 @@ from mishards.core.errors import (
     CollectionAlreadyExists,
     CollectionNotFound,
     InvalidParameter,
+    MetadataConflict,
 )
-from mishards.core.ids import CollectionId, LogId, PartitionId
+from mishards.core.ids import DDL_LOG, CollectionId, LogId, PartitionId
 from mishards.core.schema import CollectionSchema, check_name, check_schema
 from mishards.metadata.models import (
     DEFAULT_PARTITION,
@@ -35,8 +36,6 @@ from mishards.rpc.messages import (
 from mishards.writer.ddl_databases import merge_properties
 from mishards.writer.edit import NOTHING, Edit, Fresh
 
-_LOG = LogId(0)
-
 
 def changed(meta: CollectionMeta, **fields: Any) -> CollectionMeta:
     """A copy with some fields replaced, and nothing remembered of the old one."""
@@ -48,7 +47,7 @@ def renamed(schema: CollectionSchema, name: str) -> CollectionSchema:
 
 
 def create_collection(snapshot: MetadataSnapshot, message: CreateCollection, fresh: Fresh) -> Edit:
-    """Creating the same again succeeds.
+    """Creating the same again succeeds. Its mutations go into the log with the fewest collections.
 
     Raises:
         DatabaseNotFound, SchemaError, InvalidParameter.
@@ -78,12 +77,20 @@ def create_collection(snapshot: MetadataSnapshot, message: CreateCollection, fre
                 checkpoint=now,
                 consistency=consistency,
                 shards=message.shards,
-                log_id=_LOG,
+                log_id=_emptiest_log(snapshot),
                 created=now,
                 updated=now,
             ),
         )
     )
+
+
+def _emptiest_log(snapshot: MetadataSnapshot) -> LogId:
+    """Of the logs that have had a leader, the one with the fewest collections."""
+    counts = dict.fromkeys(sorted(snapshot.logs), 0) or {DDL_LOG: 0}
+    for view in snapshot.collections.values():
+        counts[view.meta.log_id] = counts.get(view.meta.log_id, 0) + 1
+    return min(counts, key=lambda log_id: counts[log_id])
 
 
 def _existing(
@@ -185,8 +192,14 @@ def truncate_collection(
 
     Raises:
         DatabaseNotFound, CollectionNotFound.
+        MetadataConflict: the name is now that of a collection of another log.
     """
     view = named(snapshot, message.database, message.name)
+    if view.meta.log_id != message.log:
+        raise MetadataConflict(
+            f"collection {message.name!r} belongs to log {view.meta.log_id}, no longer "
+            f"to {message.log}"
+        )
     now = fresh()
     meta = changed(view.meta, checkpoint=now, deletes=(), updated=now)
     return Edit((meta,), tuple(segment.key for segment in view.segments.values()))

@@ -15,7 +15,7 @@ from mishards.core.errors import (
     DatabaseNotFound,
     InvalidParameter,
 )
-from mishards.core.ids import DatabaseId, LogId, Timestamp
+from mishards.core.ids import DDL_LOG, DatabaseId, Timestamp
 from mishards.core.schema import check_schema
 from mishards.metadata.models import CollectionMeta, DatabaseMeta
 from mishards.metadata.snapshot import MetadataSnapshot
@@ -23,8 +23,6 @@ from mishards.rpc.messages import ImportCollections, ImportedCollection
 from mishards.writer.ddl_collections import changed
 from mishards.writer.ddl_databases import new_database
 from mishards.writer.edit import NOTHING, Edit, Fresh
-
-_LOG = LogId(0)
 
 
 def import_collections(
@@ -54,7 +52,7 @@ def import_collections(
             changed(
                 one.meta,
                 database_id=database_id,
-                log_id=_LOG,
+                log_id=DDL_LOG,
                 # What it holds is sealed, all of it; what is written to it comes after this.
                 checkpoint=now,
                 created=now,

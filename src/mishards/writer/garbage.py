@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from mishards.cluster.peers import PeerStatus
-from mishards.core.ids import CollectionId, LogId, MetadataVersion
+from mishards.core.ids import DDL_LOG, CollectionId, LogId, MetadataVersion
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.segments.layout import MANIFEST, Place, is_index_file, parse_key
 
-_FIRST_LOG = LogId(0)
 _READING_ROLES = frozenset({"reader", "proxy"})
 
 
@@ -99,7 +98,7 @@ def oldest_in_use(peers: Sequence[PeerStatus]) -> MetadataVersion | None:
 
 
 def _judge(view: CollectionView | None) -> LogId:
-    return _FIRST_LOG if view is None else view.meta.log_id
+    return DDL_LOG if view is None else view.meta.log_id
 
 
 def _is_named(

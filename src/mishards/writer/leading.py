@@ -118,6 +118,7 @@ class Leading:
             builder,
             self.construction,
             self._fresh_id,
+            log_id,
         )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
         self._collector: GarbageCollector | None = None
@@ -246,8 +247,10 @@ class Leading:
             self.flusher.consider_all()
             try:
                 await self.catalog.settle()
+                if len(self.catalog.snapshot.logs) > 1:
+                    await self.catalog.look()
             except MishardsError as error:
-                _log.warning("the outcome of a metadata commit stays unknown: %s", error)
+                _log.warning("metadata cannot be looked at: %s", error)
 
     def _on_durable(self, entry: Entry, raw: bytes) -> None:
         self.newest = entry.timestamp

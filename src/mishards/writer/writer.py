@@ -21,7 +21,7 @@ from mishards.core.errors import (
     NotReady,
     Unimplemented,
 )
-from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, NodeId, Timestamp
+from mishards.core.ids import DDL_LOG, EntrySeq, Epoch, LogId, MetadataVersion, NodeId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
@@ -58,7 +58,6 @@ from mishards.writer.takeover import take_leadership
 
 _log = logging.getLogger(__name__)
 _MOST_TIMESTAMPS = 1 << 18
-_FIRST_LOG = LogId(0)
 
 Method = Callable[[Leading, Any], Awaitable[Reply]]
 
@@ -74,7 +73,7 @@ class Writer:
         metadata: MetadataStore,
         publisher: LogPublisher,
         node_id: NodeId,
-        log_id: LogId = _FIRST_LOG,
+        log_id: LogId = DDL_LOG,
         builder: IndexBuilder | None = None,
         *,
         peers: Peers | None = None,
@@ -240,7 +239,7 @@ class Writer:
             applied_ts={self._log_id: leading.newest},
             epoch={self._log_id: leading.epoch},
             growing_rows={one: state.rows for one, state in growing.items()},
-            details={} if self._refusal is None else {"refuses": self._refusal.message},
+            details={f"log {self._log_id}": "led" if self.leads else self.refusal.message},
         )
 
     def _serving(self) -> Leading:
@@ -262,6 +261,7 @@ class Writer:
 
 
 async def _write(leading: Leading, message: Write) -> Reply:
+    await leading.catalog.reach(message.version)
     check_write(leading.catalog.snapshot, message)
     return await leading.commit.write(message)
 
@@ -281,6 +281,7 @@ async def _allocate(leading: Leading, message: AllocateTimestamp) -> Reply:
 
 
 async def _flush(leading: Leading, message: Flush) -> Reply:
+    await leading.catalog.reach(message.version)
     timestamp = leading.newest
     segments = {one: await leading.flusher.flush(one) for one in message.collections}
     version = leading.catalog.snapshot.version
@@ -298,6 +299,7 @@ async def _ddl(leading: Leading, message: Any) -> Reply:
 
 
 async def _ddl_once(leading: Leading, message: DdlOnce) -> Reply:
+    await leading.catalog.reach(message.version)
     fresh = leading.allocator.allocate
     version = await leading.catalog.commit(lambda snapshot: ddl_once(snapshot, message, fresh))
     return Committed(version=version)

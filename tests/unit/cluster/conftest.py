@@ -6,6 +6,7 @@ import pytest
 
 from mishards.cluster.following import LogFollower
 from mishards.cluster.membership import Membership
+from mishards.cluster.metadata_following import MetadataFollower
 from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import MishardsError, NotLeader
 from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, NodeId, Timestamp
@@ -78,7 +79,8 @@ class Sink:
         self.version = changes.version
         self.records.update(changes.puts)
 
-    def apply_tick(self, seq: EntrySeq, timestamp: Timestamp) -> None:
+    def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
+        assert log == LOG
         self.ticks.append((seq, timestamp))
 
 
@@ -173,11 +175,10 @@ class World:
             self.transport,
             self.membership,
             self.log if entries else None,
-            self.metadata,
+            MetadataFollower(self.metadata, sink, MetadataVersion(sink.version)),
             sink,
             LOG,
             EntrySeq(sink.next_seq),
-            MetadataVersion(sink.version),
             poll_s=0.001,
             silence_s=silence_s,
         )

@@ -14,7 +14,7 @@ from mishards.core.errors import (
     ParameterTooLarge,
     StalePlan,
 )
-from mishards.core.ids import IndexId
+from mishards.core.ids import IndexId, LogId
 from mishards.core.schema import Metric
 from mishards.testing.reader_bench import (
     OTHER_PARTITION,
@@ -349,9 +349,9 @@ def test_a_tick_moves_the_applied_timestamp_only_when_no_entry_is_missing(run):
     async def test(bench: Bench) -> None:
         bench.write(make_rows(bench.schema, [1], line(1)))
         message = bench.search_message(ORIGIN, read_ts=bench.now + 5)
-        bench.reader.apply_tick(bench.seq + 1, bench.now + 5)
+        bench.reader.apply_tick(LogId(0), bench.seq + 1, bench.now + 5)
         assert bench.reader.handle_now(message) is None
-        bench.reader.apply_tick(bench.seq, bench.now + 5)
+        bench.reader.apply_tick(LogId(0), bench.seq, bench.now + 5)
         assert bench.reader.handle_now(message) is not None
 
     run(test)
@@ -368,7 +368,7 @@ def test_the_deadline_ends_waiting(run):
 def test_reads_the_log_on_storage_when_no_leader_tells_how_far_it_goes(run):
     caught: list[Bench] = []
 
-    async def catch_up() -> None:
+    async def catch_up(log_id: LogId) -> None:
         bench = caught[0]
         bench.write(make_rows(bench.schema, [1], line(1)))
 
