@@ -18,7 +18,9 @@ from mishards.proxy.scatter import Gathered, Scatter
 from mishards.reader.collection import CollectionState
 from mishards.testing.simulation import simulate
 from mishards.writer.commit import GroupCommit
+from mishards.writer.leading import Leading
 from mishards.writer.tokens import TokenWindow
+from mishards.writer.trim import LogEnds, LogTrimmer
 
 MOST_SEEDS = 24
 
@@ -134,6 +136,28 @@ def plant_lost_push(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LogPublisher, "publish_changes", lambda self, changes: None)
 
 
+def plant_early_trimming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries are trimmed before what they hold is sealed."""
+    ends = Leading._log_ends
+
+    def early(self: Any) -> LogEnds:
+        found = ends(self)
+        return LogEnds(replay_from=found.keep_from, keep_from=found.keep_from, last=found.last)
+
+    monkeypatch.setattr(Leading, "_log_ends", early)
+
+
+def plant_trimmed_fences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trimming takes the entries on which leaders of before would run aground."""
+    remove = LogTrimmer._remove
+
+    async def remove_all(self: Any, trimmed: Any) -> int:
+        await self._log.remove(await self._log.held_before(trimmed))
+        return await remove(self, trimmed)
+
+    monkeypatch.setattr(LogTrimmer, "_remove", remove_all)
+
+
 @pytest.mark.parametrize(
     ("plant", "invariants"),
     [
@@ -144,6 +168,8 @@ def plant_lost_push(monkeypatch: pytest.MonkeyPatch) -> None:
         (plant_forgotten_tokens, {"I1"}),
         (plant_hasty_tick, {"I2", "I3", "I4"}),
         (plant_lost_push, {"I10", "I7", "healing"}),
+        (plant_early_trimming, {"I1", "I4"}),
+        (plant_trimmed_fences, {"I5"}),
     ],
     ids=lambda value: value.__name__.removeprefix("plant_") if callable(value) else "",
 )

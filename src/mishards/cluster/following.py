@@ -2,8 +2,8 @@
 
 While the leader's stream stands, everything comes from it, metadata too; whenever it does not,
 entries are read from shared storage and metadata from its store. Invariants: entries are applied
-once, in order, without a gap, whichever source they came from; a damaged entry on storage ends the
-follower, and nothing else does.
+once, in order, without a gap but for what was trimmed, whichever source they came from; a damaged
+entry on storage ends the follower, and nothing else does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LONGEST_BACKOFF_S = 1.0
 
 
 class FollowSink(Protocol):
-    """Takes what is followed; all methods from the loop's thread, without waiting."""
+    """Takes what is followed; all methods from the loop's thread, most without waiting."""
 
     def apply_entry(self, entry: Entry) -> None:
         """The next entry of the log."""
@@ -48,6 +48,14 @@ class FollowSink(Protocol):
     def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
         """Every mutation of the log up to `timestamp` is in its entries up to `seq`, which were
         applied."""
+
+    async def begin_again(self, log: LogId, next_seq: EntrySeq) -> None:
+        """The log's entries before `next_seq` that were not applied are gone; all they held is
+        sealed or dropped in the metadata that was applied last.
+
+        Raises:
+            StorageError: what was sealed cannot be read; repeat it before the next entry.
+        """
 
 
 class LogFollower:
@@ -254,15 +262,37 @@ class LogFollower:
     async def _read_storage(self) -> None:
         if self._log is None:
             return
-        first = self.next_seq
-        try:
-            async with aclosing(cast("Any", self._log.read_from(first))) as entries:
-                async for entry, _raw in entries:
-                    self._apply_entry(entry)
-        except ObjectNotFound:
-            # A stream may have brought, and a checkpoint trimmed, what was to be read here.
-            if self.next_seq == first:
-                raise
+        while True:
+            first = self.next_seq
+            try:
+                async with aclosing(cast("Any", self._log.read_from(first))) as entries:
+                    async for entry, _raw in entries:
+                        self._apply_entry(entry)
+            except ObjectNotFound as missing:
+                # A stream may have brought, and the leader trimmed, what was to be read here.
+                if self.next_seq == first:
+                    await self._begin_again(missing)
+            else:
+                return
+
+    async def _begin_again(self, missing: ObjectNotFound) -> None:
+        """Go on from where newer metadata says that the log begins.
+
+        Raises:
+            ObjectNotFound: the metadata does not say that the entry was trimmed.
+            MetadataUnavailable, StorageError: it cannot be done for now.
+        """
+        stood = self.next_seq
+        meta = (await self._metadata.read_all()).logs.get(self._log_id)
+        if self.next_seq != stood:
+            return  # a stream brought the entry meanwhile
+        if meta is None or meta.replay_from <= stood:
+            raise missing
+        _log.warning(
+            "log %d was trimmed: entry %d follows on %d", self._log_id, meta.replay_from, stood - 1
+        )
+        await self._sink.begin_again(self._log_id, meta.replay_from)
+        self.next_seq = max(self.next_seq, meta.replay_from)
 
     def _apply_entry(self, entry: Entry) -> None:
         if entry.seq >= self.next_seq:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from mishards.core.ids import MetadataVersion
 from mishards.metadata.protocol import Changes, MetadataStore
+from mishards.metadata.snapshot import MetadataSnapshot
 
 
 class MetadataSink(Protocol):
@@ -51,6 +52,16 @@ class MetadataFollower:
         """
         if await self._metadata.version() > self.version:
             self._apply(await self._metadata.changes(self.version))
+
+    async def read_all(self) -> MetadataSnapshot:
+        """All that the store has; what is new of it is applied.
+
+        Raises:
+            MetadataUnavailable.
+        """
+        changes = await self._metadata.changes(MetadataVersion(0))
+        self._apply(changes)
+        return MetadataSnapshot.empty().apply(changes)
 
     def _apply(self, changes: Changes) -> None:
         if changes.version > self.version and changes.since <= self.version:

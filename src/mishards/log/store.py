@@ -1,15 +1,17 @@
 """A log on shared storage: one object per entry, `log/<log id>/<20-digit number>`.
 
 Invariants: entries are created exclusively, in order, and never changed; a reader sees them in
-order, without a gap. A torn entry (see `entry.TornEntry`) counts as never written: at the end of
-the log it is passed over with a warning, and the next leader begins its epoch behind it with an
-entry that names it in `skips`. A torn entry that no such entry follows is damage.
+order, without a gap. Old entries are removed from the first on, when metadata says that nobody
+needs them (see `writer.trim`); some are left standing, and the last one always stays. A torn entry
+(see `entry.TornEntry`) counts as never written: at the end of the log it is passed over with a
+warning, and the next leader begins its epoch behind it with an entry that names it in `skips`. A
+torn entry that no such entry follows is damage.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from mishards.core.errors import CorruptObject, ObjectExists, ObjectNotFound
 from mishards.core.ids import EntrySeq, LogId
@@ -102,6 +104,16 @@ class LogStore:
         if len(name) != 20 or not name.isdecimal():
             raise CorruptObject(f"{found[-1].key!r} in the log's folder is no log entry")
         return EntrySeq(int(name))
+
+    async def held_before(self, seq: EntrySeq) -> list[EntrySeq]:
+        """The entries before `seq` that are still there, in order; costs a listing of all."""
+        end = self.key(seq)
+        found = [info.key for info in await self._store.list(self._prefix) if info.key < end]
+        return [EntrySeq(int(key.removeprefix(self._prefix))) for key in found]
+
+    async def remove(self, seqs: Sequence[EntrySeq]) -> None:
+        """Remove entries, the first of them first; those that are absent are passed over."""
+        await self._store.delete_all([self.key(seq) for seq in seqs])
 
     async def next_free(self, after: EntrySeq) -> tuple[EntrySeq, tuple[EntrySeq, ...]]:
         """Where a new leader that read the log up to `after` begins its epoch.

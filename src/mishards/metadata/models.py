@@ -193,7 +193,9 @@ class LogMeta(_Record, frozen=True, kw_only=True, tag="log"):
     """State of a log.
 
     Attributes:
-        replay_from: the first entry that may hold something not yet sealed.
+        replay_from: the first entry that may hold something not yet sealed; starts read from here.
+        trimmed: entries before this are gone or about to go, but for the fences; at most
+            `replay_from`.
         build_min_rows: the leader builds no index on a smaller segment.
         fences: entries that are never trimmed: where a leader of before would go on to write,
             something has to stand for as long as such a leader may live.
@@ -203,6 +205,7 @@ class LogMeta(_Record, frozen=True, kw_only=True, tag="log"):
     epoch: Epoch = Epoch(0)
     leader: NodeId = NodeId("")
     replay_from: EntrySeq = EntrySeq(1)
+    trimmed: EntrySeq = EntrySeq(1)
     build_min_rows: int = 0
     fences: tuple[EntrySeq, ...] = ()
 

@@ -60,6 +60,9 @@ class ProxyState:
             max(known.seq, seq), max(known.timestamp, timestamp), self._runtime.monotonic_s()
         )
 
+    async def begin_again(self, log: LogId, next_seq: EntrySeq) -> None:
+        """Nothing of the log is held here: what comes next says how far it has come."""
+
     def apply_changes(self, changes: Changes) -> None:
         self.snapshot = self.snapshot.apply(changes)
         ready = [f for version, f in self._waiters if version <= self.snapshot.version]

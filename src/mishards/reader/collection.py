@@ -59,6 +59,12 @@ class CollectionState:
         if rows is not None:
             self.rows.append(rows, timestamp, mutation.partition)
 
+    def let_go(self) -> list[OpenSegment]:
+        """Mutations up to the newest checkpoint were missed: let go of what they may have changed
+        and no file of deletes makes up for. Gives the segments that are no longer open."""
+        self.rows.prune(self.view.meta.checkpoint)
+        return [self.open.pop(one) for one in list(self.open) if one not in self.view.segments]
+
     def _rows_of(self, mutation: Mutation) -> pa.RecordBatch | None:
         if not len(mutation.rows):
             return None

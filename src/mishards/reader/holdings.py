@@ -96,6 +96,28 @@ class Holdings:
             self._renew(collection, applied)
         self._note_oldest()
 
+    async def begin_again(self, log_id: LogId, applied: Timestamp) -> None:
+        """Take over what the newest metadata has sealed after `applied`; of that log, nothing
+        between that and what is applied next will come.
+
+        Raises:
+            StorageError: a file of deletes cannot be read; nothing is lost by trying again.
+        """
+        done: set[tuple[CollectionId, str]] = set()
+        while todo := [
+            (state, file)
+            for state in self._of_log(log_id)
+            for file in state.view.meta.deletes
+            if file.max_ts > applied and (state.view.id, file.name) not in done
+        ]:
+            for state, file in todo:
+                await self._opener.apply(state, file)
+                done.add((state.view.id, file.name))
+        # Nothing is awaited from here on: what is open has all deletes that files hold.
+        for state in self._of_log(log_id):
+            if unnamed := state.let_go():
+                self._runtime.spawn(self._opener.release(unnamed), "close replaced segments")
+
     def _note_oldest(self) -> None:
         self.oldest_version = self._unnamed[0][3] if self._unnamed else self.snapshot.version
 
@@ -127,7 +149,9 @@ class Holdings:
     async def _recover(self, first: CollectionView, since: EntrySeq) -> None:
         """Begin with a collection whose mutations did not fit into memory while it was unknown."""
         collection, log_id = first.id, first.meta.log_id
-        recovery = LogRecovery(self._runtime, self._log(log_id), self._pending)
+        recovery = LogRecovery(
+            self._runtime, self._log(log_id), self._pending, lambda: self._log_begins(log_id)
+        )
         try:
             mutations = await recovery.mutations(
                 collection, since, lambda: self._applied_seq.get(log_id, EntrySeq(0))
@@ -137,6 +161,14 @@ class Holdings:
         if (view := self.snapshot.collections.get(collection)) is not None:
             self._begin(view, mutations)
             self.warm(collection)
+
+    def _of_log(self, log_id: LogId) -> list[CollectionState]:
+        return [one for one in self.states.values() if one.view.meta.log_id == log_id]
+
+    def _log_begins(self, log_id: LogId) -> EntrySeq:
+        """All that the log held before this entry is sealed in the metadata held here."""
+        meta = self.snapshot.logs.get(log_id)
+        return EntrySeq(1) if meta is None else meta.replay_from
 
     def _drop(self, state: CollectionState) -> None:
         """Forget a collection; what is being opened for it ends as `StalePlan`."""

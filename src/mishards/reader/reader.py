@@ -151,6 +151,15 @@ class Reader:
         if seq <= self._progress.log(log).seq:
             self._progress.applied(log, seq, timestamp)
 
+    async def begin_again(self, log: LogId, next_seq: EntrySeq) -> None:
+        """Go on with a log from `next_seq`: the newest metadata has sealed what lies between.
+
+        Until that is taken over, reads go on as of before.
+        """
+        with self._in_use.held():
+            await self._holdings.begin_again(log, self._applied(log))
+        self._progress.applied(log, EntrySeq(next_seq - 1), Timestamp(0))
+
     # --- answering ---------------------------------------------------------------------------
 
     async def handle(self, message: Message, context: CallContext) -> Reply:

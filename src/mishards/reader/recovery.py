@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from mishards.core.errors import StorageError
+from mishards.core.errors import ObjectNotFound, StorageError
 from mishards.core.ids import CollectionId, EntrySeq
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Mutation
@@ -19,7 +19,15 @@ _log = logging.getLogger(__name__)
 class LogRecovery:
     """Gives the mutations of one collection in order, each once. From the loop's thread."""
 
-    def __init__(self, runtime: Runtime, log: LogStore, pending: PendingMutations) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        log: LogStore,
+        pending: PendingMutations,
+        log_begin: Callable[[], EntrySeq],
+    ) -> None:
+        """`log_begin`: all before this entry is sealed in the metadata that the reader has."""
+        self._log_begin = log_begin
         self._runtime = runtime
         self._log = log
         self._pending = pending
@@ -27,7 +35,8 @@ class LogRecovery:
     async def mutations(
         self, collection: CollectionId, since: EntrySeq, applied: Callable[[], EntrySeq]
     ) -> list[Mutation]:
-        """All mutations from entry `since` up to the entry applied last when this returns.
+        """All mutations from entry `since` up to the entry applied last when this returns, but
+        for those that newer metadata than the reader had then says are sealed.
 
         Tries again while storage fails, and when what arrives meanwhile does not fit either.
 
@@ -41,12 +50,13 @@ class LogRecovery:
             try:
                 stored = [
                     (entry.seq, mutation)
-                    async for entry, _ in self._log.read_from(since)
+                    async for entry, _ in self._log.read_from(max(since, self._log_begin()))
                     for mutation in entry.mutations
                     if mutation.collection == collection
                 ]
             except StorageError as error:
-                if not error.retriable:
+                # An entry that is not there was trimmed: newer metadata is on its way.
+                if not error.retriable and not isinstance(error, ObjectNotFound):
                     raise
                 _log.warning("the log cannot be read again for %d yet: %s", collection, error)
                 await self._runtime.sleep(_RETRY_S)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mishards.core.errors import CorruptObject, MishardsError, StalePlan
@@ -144,11 +144,15 @@ class SegmentOpener:
     async def settle(self, state: CollectionState, applied: Timestamp) -> None:
         """Give open segments the deletes of files that reach beyond the log as applied."""
         for file in state.deletes.lagging(applied):
-            keys, timestamps = await self.read(state, file)
-            for opened in state.open.values():
-                if file.partition_id in (0, opened.meta.partition_id):
-                    opened.mask.apply(keys, timestamps)
-            state.deletes.caught_up(file)
+            await self.apply(state, file)
+
+    async def apply(self, state: CollectionState, file: DeleteFile) -> None:
+        """Give open segments the deletes of a file."""
+        keys, timestamps = await self.read(state, file)
+        for opened in state.open.values():
+            if file.partition_id in (0, opened.meta.partition_id):
+                opened.mask.apply(keys, timestamps)
+        state.deletes.caught_up(file)
 
     async def attach(self, state: CollectionState, opened: OpenSegment) -> None:
         """Bring the indexes of an open segment to what the newest metadata names."""
@@ -224,6 +228,11 @@ class SegmentOpener:
     async def close_segment(self, state: CollectionState, segment_id: SegmentId) -> None:
         """Let go of a segment; searches that use it end undisturbed."""
         if (opened := state.open.pop(segment_id, None)) is not None:
+            await self._files.forget(opened.meta)
+
+    async def release(self, segments: Iterable[OpenSegment]) -> None:
+        """As `close_segment`, of segments that are no longer found among the open ones."""
+        for opened in segments:
             await self._files.forget(opened.meta)
 
     async def close(self) -> None:

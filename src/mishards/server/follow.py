@@ -37,3 +37,7 @@ class FanOutSink:
     def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
         for sink in self._sinks:
             sink.apply_tick(log, seq, timestamp)
+
+    async def begin_again(self, log: LogId, next_seq: EntrySeq) -> None:
+        for sink in self._sinks:
+            await sink.begin_again(log, next_seq)

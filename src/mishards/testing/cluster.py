@@ -64,6 +64,8 @@ class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
         build_retry_s=0.5,
         delete_files_max=3,
         token_window=10_000,
+        token_window_s=4.0,
+        log_keep_entries=8,
         collect_interval_s=0.7,
         collect_grace_s=0.5,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from mishards.core.errors import MishardsError
-from mishards.core.ids import CollectionId, EntrySeq, LogId
+from mishards.core.ids import CollectionId, LogId
 from mishards.core.schema import Metric
 from mishards.log.store import LogStore
 from mishards.metadata.models import DEFAULT_DATABASE, ConsistencyLevel
@@ -193,13 +193,22 @@ class _Run:
         return snapshot.resolve(DEFAULT_DATABASE, COLLECTION).id
 
     async def _check_log(self) -> list[Violation]:
-        """What became durable is still there."""
+        """What became durable is still there, but for what was trimmed; fences always are."""
         store = self._cluster.store
+        snapshot = await newest_metadata(self._cluster.metadata)
+        meta = snapshot.logs[LogId(0)]
         try:
-            entries = LogStore(store, LogId(0)).read_from(EntrySeq(1))
+            entries = LogStore(store, LogId(0)).read_from(meta.trimmed)
             held = [entry.seq async for entry, _ in entries]
         except MishardsError as error:
             return [Violation("I1", f"the log cannot be read: {error.message}")]
         written = [durable.entry.seq for durable in store.log]
-        wrong = [] if held == written else [Violation("I1", "the log is not what was written")]
+        kept = [seq for seq in written if seq >= meta.trimmed]
+        wrong = [] if held == kept else [Violation("I1", "the log is not what was written")]
+        there = set(await LogStore(store, LogId(0)).held_before(meta.trimmed))
+        wrong += [
+            Violation("I5", f"fence {seq} was trimmed")
+            for seq in set(meta.fences).intersection(written) - there
+            if seq < meta.trimmed
+        ]
         return wrong + [Violation("I1", f"{key} was replaced") for key in store.replaced]

@@ -30,8 +30,13 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
         standby_poll_s: how often a standby reads what was added to the log.
         tick_s: how often an idle log tells its followers the time.
         token_window: mutations whose tokens are remembered.
+        token_window_s: after a takeover, tokens of older entries may be forgotten.
         replay_tail_bytes: entries at the end of the log that are read again at a start for their
-            tokens alone, though all they hold is sealed.
+            tokens alone, though all they hold is sealed; fewer where `token_window` or
+            `token_window_s` is reached before.
+        log_keep_entries: newest entries of the log that are never trimmed; nodes that are no
+            further behind go on where they were.
+        log_keep_bytes: fewer of them are kept where they are larger than this together.
         collect_interval_s: how often garbage is looked for on storage, and the log is trimmed;
             up to ten times seldomer where that takes more than a tenth of the time.
         collect_grace_s: an object is removed when nothing has named it for so long, in two looks
@@ -58,7 +63,10 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
     standby_poll_s: float = 0.5
     tick_s: float = 0.1
     token_window: int = 100_000
+    token_window_s: float = 600.0
     replay_tail_bytes: int = 64 * _MIB
+    log_keep_entries: int = 1_000
+    log_keep_bytes: int = 256 * _MIB
     collect_interval_s: float = 60.0
     collect_grace_s: float = 60.0
     scratch: str = ""

@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from mishards.cluster.coalescing import Coalescer
 from mishards.cluster.peers import Peers
@@ -22,6 +25,7 @@ from mishards.log.store import LogStore
 from mishards.metadata.models import DEFAULT_DATABASE, DatabaseMeta, LogMeta
 from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.snapshot import MetadataSnapshot
+from mishards.storage.pins import PinWatch
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.build import IndexBuilds
 from mishards.writer.build_job import IndexBuilder
@@ -34,6 +38,7 @@ from mishards.writer.damage import DamagedIndexes
 from mishards.writer.edit import Edit
 from mishards.writer.flush import Flusher, LogPosition
 from mishards.writer.takeover import Reign
+from mishards.writer.trim import LogEnds, LogTrimmer
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
@@ -121,11 +126,22 @@ class Leading:
             log_id,
         )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
-        self._collector: GarbageCollector | None = None
+        self._cleaning: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
         if peers is not None:
-            self._collector = GarbageCollector(
+            collector = GarbageCollector(
                 runtime, config, store, self.catalog, self.construction, peers, log_id
             )
+            trimmer = LogTrimmer(
+                runtime,
+                config,
+                log,
+                self.catalog,
+                peers,
+                PinWatch(store, runtime),
+                log_id,
+                self._log_ends,
+            )
+            self._cleaning = [("collection", collector.run), ("trimming", trimmer.run)]
 
     async def begin(self, node_id: NodeId) -> None:
         """Name the leader in the metadata, and start the background tasks.
@@ -144,8 +160,7 @@ class Leading:
         works += [
             ("builds", lambda: self._keep_running(self.builds.run))
         ] * self._config.build_workers
-        if (collector := self._collector) is not None:
-            works.append(("collection", lambda: self._keep_running(collector.run)))
+        works += [(name, partial(self._keep_running, run)) for name, run in self._cleaning]
         self._tasks = [self._runtime.spawn(work(), f"writer: {name}") for name, work in works]
 
     def stop(self, error: MishardsError) -> None:
@@ -197,11 +212,10 @@ class Leading:
     def _first_edit(self, snapshot: MetadataSnapshot, node_id: NodeId) -> Edit:
         """Name the new leader and what it builds; a new store also gets its default database."""
         old = snapshot.logs.get(self._log_id, LogMeta(id=self._log_id))
-        log = LogMeta(
-            id=self._log_id,
+        log = msgspec.structs.replace(
+            old,
             epoch=self.epoch,
             leader=node_id,
-            replay_from=old.replay_from,
             build_min_rows=self._config.build_min_rows,
             fences=(*old.fences, *self._fences)[-_MOST_FENCES:],
         )
@@ -254,9 +268,9 @@ class Leading:
 
     def _on_durable(self, entry: Entry, raw: bytes) -> None:
         self.newest = entry.timestamp
-        self._tail.add(entry.seq, len(raw))
-        collections = self.catalog.snapshot.collections
         now_s = self._runtime.monotonic_s()
+        self._tail.add(entry, len(raw), now_s)
+        collections = self.catalog.snapshot.collections
         for mutation in entry.mutations:
             view = collections.get(mutation.collection)
             if view is not None and mutation.timestamp > view.meta.checkpoint:
@@ -269,4 +283,14 @@ class Leading:
         self.builds.nudge()
 
     def _position(self) -> LogPosition:
-        return LogPosition(Timestamp(self.newest), self._tail.first(self.commit.next_seq))
+        tokens_from = self._tail.tokens_from(self._runtime.monotonic_s())
+        return LogPosition(Timestamp(self.newest), tokens_from)
+
+    def _log_ends(self) -> LogEnds:
+        tokens_from = self._tail.tokens_from(self._runtime.monotonic_s())
+        growing_from = self.growing.first_seq(None, Timestamp(0))
+        return LogEnds(
+            replay_from=tokens_from if growing_from is None else min(growing_from, tokens_from),
+            keep_from=self._tail.keep_from(),
+            last=EntrySeq(self.commit.next_seq - 1),
+        )

@@ -35,14 +35,14 @@ class Replay:
         self.floor = Timestamp(0)
         self.growing = Growing()
         self.tokens = TokenWindow(config.token_window)
-        self.tail = LogTail(config.replay_tail_bytes)
+        self.tail = LogTail(config, first)
 
     def take(self, entry: Entry, size_bytes: int, now_s: float) -> None:
         self.next_seq = EntrySeq(entry.seq + 1)
         self.epoch = max(self.epoch, entry.epoch)
         self.timestamp = max(self.timestamp, entry.timestamp)
         self.floor = max(self.floor, entry.timestamp, entry.ceiling)
-        self.tail.add(entry.seq, size_bytes)
+        self.tail.add(entry, size_bytes, now_s)
         for mutation in entry.mutations:
             self.growing.add(entry.seq, mutation, now_s)
             self.tokens.add(mutation.token, written(entry, mutation))
@@ -72,6 +72,12 @@ class Standby:
         """What was read; `keep_up` has to have succeeded before."""
         assert self._replay is not None
         return self._replay
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the log was trimmed beyond what was read of it."""
+        meta = self.snapshot.logs.get(self._log_id)
+        return meta is not None and meta.trimmed > self.replay.next_seq
 
     async def keep_up(self) -> None:
         """Read log and metadata to their ends.

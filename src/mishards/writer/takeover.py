@@ -1,8 +1,9 @@
 """Taking leadership of a log.
 
 Invariants: the log was read to its end, and the entry that begins the new epoch stands right
-behind what was read, before anything is led. No older leader can add to log or metadata after
-that. Every timestamp given from then on is greater than all in log and metadata.
+behind what was read, before anything is led; never where entries were trimmed. No older leader can
+add to log or metadata after that. Every timestamp given from then on is greater than all in log and
+metadata.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ async def take_leadership(
         raise Fenced(f"log {log_id} was taken by another leader: {error.message}") from error
     # From here on no older leader can commit metadata: what is read now is the last of its words.
     standby.apply(await metadata.changes(standby.snapshot.version))
+    if standby.is_overtaken:
+        # Where reading stopped the place is free, but it is not the end of the log.
+        await standby.keep_up()
     begun = await _begin(runtime, config, log, log_id, standby, epoch, node_id)
     standby.settle()
     replay = standby.replay

@@ -9,13 +9,22 @@ from mishards.cluster.membership import Membership
 from mishards.cluster.metadata_following import MetadataFollower
 from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import MishardsError, NotLeader
-from mishards.core.ids import EntrySeq, Epoch, LogId, MetadataVersion, NodeId, Timestamp
+from mishards.core.ids import (
+    DatabaseId,
+    EntrySeq,
+    Epoch,
+    LogId,
+    MetadataVersion,
+    NodeId,
+    Timestamp,
+)
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.memory import MemoryRegistry
 from mishards.discovery.protocol import NodeInfo
 from mishards.log.entry import Entry
 from mishards.log.store import LogStore
 from mishards.metadata.memory import MemoryMetadataStore
+from mishards.metadata.models import DatabaseMeta, LogMeta, encode
 from mishards.metadata.protocol import Changes
 from mishards.rpc.memory import MemoryTransport
 from mishards.rpc.messages import Follow, Message, Reply
@@ -68,6 +77,8 @@ class Sink:
         self.ticks: list[tuple[int, int]] = []
         self.version = 0
         self.records: dict[str, bytes] = {}
+        self.skipped: list[tuple[int, int]] = []
+        self.error: MishardsError | None = None
 
     def apply_entry(self, entry: Entry) -> None:
         assert entry.seq == self.next_seq
@@ -78,6 +89,15 @@ class Sink:
         assert changes.since <= self.version < changes.version
         self.version = changes.version
         self.records.update(changes.puts)
+
+    async def begin_again(self, log: LogId, next_seq: EntrySeq) -> None:
+        assert log == LOG
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        assert next_seq > self.next_seq
+        self.skipped.append((self.next_seq, next_seq))
+        self.next_seq = next_seq
 
     def apply_tick(self, log: LogId, seq: EntrySeq, timestamp: Timestamp) -> None:
         assert log == LOG
@@ -164,10 +184,25 @@ class World:
         return entry, await self.log.append(entry)
 
     async def commit(self) -> Changes:
+        held = await self._epoch()
+        return await self.metadata.commit(LOG, Epoch(1), held, self._record(held))
+
+    def _record(self, version: int) -> dict[str, bytes]:
+        database = DatabaseMeta(id=DatabaseId(version + 1), name=f"d{version + 1}")
+        return {database.key: encode(database)}
+
+    async def trim(self, first: int, *, say: bool = True) -> None:
+        """Remove the entries before `first`; the metadata says so, or not."""
+        if say:
+            meta = LogMeta(id=LOG, replay_from=EntrySeq(first), trimmed=EntrySeq(first))
+            held = await self._epoch()
+            await self.metadata.commit(LOG, Epoch(1), held, {meta.key: encode(meta)})
+        await self.log.remove([EntrySeq(seq) for seq in range(1, first)])
+
+    async def _epoch(self) -> MetadataVersion:
         if not await self.metadata.epoch(LOG):
             await self.metadata.begin_epoch(LOG, Epoch(1))
-        held = await MemoryMetadataStore.version(self.metadata)
-        return await self.metadata.commit(LOG, Epoch(1), held, {f"record/{held + 1}": b"bytes"})
+        return await MemoryMetadataStore.version(self.metadata)
 
     def follower(self, sink: Sink, *, entries: bool = True, silence_s: float = 10) -> LogFollower:
         return LogFollower(

@@ -8,6 +8,7 @@ import pytest
 from mishards.core.errors import (
     CorruptObject,
     MetadataUnavailable,
+    ObjectNotFound,
     StorageError,
 )
 from mishards.core.ids import EntrySeq, MetadataVersion, Timestamp
@@ -240,7 +241,7 @@ def test_a_gap_of_metadata_versions_is_read_from_the_store(play: Play, sink: Any
         await leader.commit(publish=False)
         await leader.commit()
         await until(lambda: sink.version == 2)
-        assert set(sink.records) == {"record/1", "record/2"}
+        assert set(sink.records) == {"database/1", "database/2"}
         leader.publisher.publish_changes(Changes(MetadataVersion(0), MetadataVersion(1)))
         await leader.commit()
         await until(lambda: sink.version == 3)
@@ -289,5 +290,93 @@ def test_an_entry_pushed_without_its_bytes_is_read_from_storage(play: Play, sink
         entry, _ = await world.append()
         leader.publisher._put(LogPush(seq=entry.seq, timestamp=entry.timestamp), 0)
         await until(lambda: sink.next_seq == 3)
+
+    play(scene)
+
+
+def test_a_position_that_was_trimmed_is_left_for_what_metadata_says(play: Play, sink: Any) -> None:
+    async def scene(world: Any) -> None:
+        follower = world.follower(sink)
+        await world.append()
+        await follower.catch_up()
+        for _ in range(8):
+            await world.append()
+        await world.trim(6)
+        await follower.catch_up()
+        assert sink.skipped == [(2, 6)]
+        assert [entry.seq for entry in sink.entries] == [1, 6, 7, 8, 9]
+        assert follower.next_seq == 10
+        assert sink.version == 1
+
+    play(scene)
+
+
+def test_a_trimmed_position_is_left_though_the_metadata_was_there_before(
+    play: Play, sink: Any
+) -> None:
+    async def scene(world: Any) -> None:
+        for _ in range(8):
+            await world.append()
+        await world.trim(5)
+        sink.apply_changes(await world.metadata.changes(MetadataVersion(0)))
+        follower = world.follower(sink)
+        world.run(follower)
+        await until(lambda: sink.next_seq == 9)
+        assert sink.skipped == [(1, 5)]
+
+    play(scene)
+
+
+def test_a_stream_does_not_lead_around_what_was_trimmed(play: Play, sink: Any) -> None:
+    async def scene(world: Any) -> None:
+        for _ in range(8):
+            await world.append()
+        await world.trim(5)
+        leader = await world.lead("w")
+        world.run(world.follower(sink))
+        await until(lambda: sink.next_seq == 9)
+        await leader.write()
+        await until(lambda: sink.next_seq == 10)
+        assert sink.skipped == [(1, 5)]
+
+    play(scene)
+
+
+def test_a_hole_that_metadata_does_not_explain_stops_the_reading_alone(
+    play: Play, sink: Any
+) -> None:
+    async def scene(world: Any) -> None:
+        for _ in range(8):
+            await world.append()
+        await world.trim(5, say=False)
+        follower = world.follower(sink)
+        with pytest.raises(ObjectNotFound):
+            await follower.catch_up()
+        assert (sink.entries, follower.failed) == ([], None)
+        await world.trim(5)
+        await follower.catch_up()
+        assert sink.next_seq == 9
+
+    play(scene)
+
+
+def test_beginning_again_is_repeated_until_it_succeeds(play: Play, sink: Any) -> None:
+    async def scene(world: Any) -> None:
+        for _ in range(8):
+            await world.append()
+        await world.trim(5)
+        follower = world.follower(sink)
+        world.metadata.error = MetadataUnavailable("down")
+        with pytest.raises(MetadataUnavailable):
+            await follower.catch_up()
+        world.metadata.error = None
+        sink.error = StorageError("a file cannot be read")
+        with pytest.raises(StorageError):
+            await follower.catch_up()
+        assert follower.next_seq == 1
+        sink.error = None
+        await follower.catch_up()
+        assert sink.skipped == [(1, 5)]
+        assert sink.next_seq == 9
 
     play(scene)

@@ -7,10 +7,17 @@ import asyncio
 import msgspec
 import pytest
 
-from mishards.core.errors import NotReady, StalePlan, Unimplemented
+from mishards.core.errors import (
+    DeadlineExceeded,
+    NotReady,
+    StalePlan,
+    StorageError,
+    Unimplemented,
+)
 from mishards.core.ids import LogId
 from mishards.log.entry import encode_entry
 from mishards.log.store import LogStore
+from mishards.metadata.models import LogMeta, SegmentMeta
 from mishards.reader.config import ReaderConfig
 from mishards.rpc.messages import Flush
 from mishards.rpc.protocol import CallContext
@@ -293,3 +300,122 @@ def test_closing_ends_reads_that_wait(run):
             await task
 
     run(test)
+
+
+async def missed(bench: Bench) -> tuple[SegmentMeta, SegmentMeta]:
+    """A reader with row 3 growing and rows 1, 2 and 6 in open segments; what it has not heard of
+    yet: 1 was deleted, 4 inserted, all sealed, and the segment of 6 compacted with 6 deleted."""
+    kept = await bench.segment(make_rows(bench.schema, [1, 2], line(1, 2)), [50, 60])
+    folded = await bench.segment(make_rows(bench.schema, [6], line(6)), [70])
+    bench.checkpoint = 100
+    bench.commit(bench.meta(), kept, folded)
+    bench.write(make_rows(bench.schema, [3], line(3)))
+    assert keys_of(await bench.search(ORIGIN, 9)) == [[1, 2, 3, 6]]
+    return kept, folded
+
+
+async def seal_missed(bench: Bench, folded: SegmentMeta) -> int:
+    """Metadata that has sealed it; gives the entry that follows."""
+    for key in (1, 6):
+        bench.entry(bench.mutation(keys=[key]))
+    bench.entry(bench.mutation(make_rows(bench.schema, [4], line(4))))
+    bench.deletes = (await bench.delete_file([1], [120]),)
+    sealed = await bench.segment(make_rows(bench.schema, [3, 4], line(3, 4)), [110, bench.now])
+    bench.checkpoint = bench.now
+    del bench.segments[folded.id]
+    log = LogMeta(id=LogId(0), replay_from=bench.seq + 1, trimmed=bench.seq + 1)
+    bench.commit(bench.meta(), sealed, log, deletes=(folded.key,))
+    return bench.seq + 1
+
+
+def test_after_a_gap_what_metadata_has_sealed_takes_the_place_of_the_log(run):
+    async def test(bench: Bench) -> None:
+        _, folded = await missed(bench)
+        old = bench.at()
+        next_seq = await seal_missed(bench, folded)
+        await bench.reader.begin_again(LogId(0), next_seq)
+        assert bench.reader.status().applied_seq == {0: next_seq - 1}
+        for plan in (old, msgspec.structs.replace(old, growing=False)):
+            with pytest.raises(StalePlan):
+                await bench.search(ORIGIN, 9, at=plan)
+        bench.write(make_rows(bench.schema, [5], line(5)))
+        assert keys_of(await bench.search(ORIGIN, 9)) == [[2, 3, 4, 5]]
+        assert (await bench.query(count=True)).count == 4
+        assert bench.reader.status().growing_rows == {COLLECTION: 1}
+
+    run(test)
+
+
+def test_until_the_gap_is_made_up_for_reads_are_of_before(run):
+    async def test(bench: Bench) -> None:
+        _, folded = await missed(bench)
+        old = bench.at()
+        next_seq = await seal_missed(bench, folded)
+        name = f"segments/{COLLECTION}/deletes/{bench.deletes[0].name}"
+        data = await bench.store.get(name)
+        await bench.store.delete(name)
+        with pytest.raises(StorageError):
+            await bench.reader.begin_again(LogId(0), next_seq)
+        assert bench.reader.status().applied_seq == {0: 1}
+        with pytest.raises(DeadlineExceeded):
+            await bench.call(bench.search_message(ORIGIN), timeout_s=0.05)
+        await bench.store.put(name, data)
+        assert keys_of(await bench.search(ORIGIN, 9, at=old)) == [[1, 2, 3, 6]]
+        await bench.reader.begin_again(LogId(0), next_seq)
+        bench.reader.apply_tick(LogId(0), next_seq - 1, bench.now)
+        assert keys_of(await bench.search(ORIGIN, 9)) == [[2, 3, 4]]
+
+    run(test, config=ReaderConfig(quarantine_s=0.0))
+
+
+def test_a_segment_that_is_being_opened_over_a_gap_gets_the_deletes_it_missed(run, monkeypatch):
+    async def test(bench: Bench) -> None:
+        _, folded = await missed(bench)
+        late = await bench.segment(make_rows(bench.schema, [7, 8], line(7, 8)), [90, 95])
+        bench.commit(late)
+        store_get, held, begun = bench.store.get, asyncio.Event(), asyncio.Event()
+
+        async def slow_get(key: str) -> bytes:
+            if key.startswith(late.folder):
+                begun.set()
+                await held.wait()
+            return await store_get(key)
+
+        monkeypatch.setattr(bench.store, "get", slow_get)
+        search = bench.background(bench.search(ORIGIN, 9, growing=False))
+        await begun.wait()
+        bench.deletes = (await bench.delete_file([7], [115]),)
+        next_seq = await seal_missed(bench, folded)
+        bench.deletes += (await bench.delete_file([7], [115]),)
+        bench.commit(bench.meta())
+        await bench.reader.begin_again(LogId(0), next_seq)
+        bench.reader.apply_tick(LogId(0), next_seq - 1, bench.now)
+        held.set()
+        await asyncio.gather(search, return_exceptions=True)
+        assert keys_of(await bench.search(ORIGIN, 9)) == [[2, 3, 4, 8]]
+
+    run(test)
+
+
+def test_entries_that_did_not_fit_and_were_trimmed_are_sealed_in_newer_metadata(run):
+    async def test(bench: Bench) -> None:
+        log = LogStore(bench.store, LogId(0))
+        bench.start()
+        for key in range(6):
+            entry = bench.entry(bench.mutation(make_rows(bench.schema, [key], line(key))))
+            if key > 3:
+                await bench.store.create(log.key(entry.seq), encode_entry(entry))
+            bench.reader.apply_entry(entry)
+        bench.commit(bench.meta())
+        await bench.settle()
+        with pytest.raises(StalePlan):
+            await bench.search(ORIGIN)
+        sealed = await bench.segment(
+            make_rows(bench.schema, [0, 1, 2, 3], line(0, 1, 2, 3)), [110, 120, 130, 140]
+        )
+        bench.checkpoint = 140
+        bench.commit(bench.meta(), sealed, LogMeta(id=LogId(0), replay_from=5, trimmed=5))
+        await bench.until(lambda: bench.reader.status().growing_rows == {COLLECTION: 2})
+        assert keys_of(await bench.search(ORIGIN, 9)) == [[0, 1, 2, 3, 4, 5]]
+
+    run(test, started=False, config=ReaderConfig(pending_bytes=1500))

@@ -363,8 +363,9 @@ def test_a_start_reads_no_more_of_the_log_than_it_needs() -> None:
             await flush(writer, view.id)
             assert (await bench.snapshot()).logs[0].replay_from == kept.seq
             await flush(writer, other.id)
-            assert (await bench.snapshot()).logs[0].replay_from == last.seq + 1
-            for seq in range(1, last.seq + 1):
+            # The last entry is always read: its ceiling binds the next leader.
+            assert (await bench.snapshot()).logs[0].replay_from == last.seq
+            for seq in range(1, last.seq):
                 await bench.store.delete(f"log/0/{EntrySeq(seq):020d}")
             await writer.close()
             writer = await bench.writer("w2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -318,5 +318,96 @@ def test_a_defect_in_group_commit_ends_the_reign(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(errors.NotLeader, match="defect"):
                 await insert(writer, view, [1])
             assert not writer.leads
+
+    asyncio.run(scene())
+
+
+class NoPeers:
+    """A cluster of writers alone."""
+
+    async def statuses(self) -> tuple[Any, ...]:
+        return ()
+
+
+TRIMS = {
+    "log_keep_entries": 1,
+    "token_window_s": 0.0,
+    "collect_interval_s": 0.005,
+    "collect_grace_s": 0.0,
+}
+
+
+async def log_of(bench: Any) -> list[int]:
+    return [int(info.key[-20:]) for info in await bench.store.list("log/0/")]
+
+
+async def until_log(bench: Any, condition: Callable[[list[int]], bool]) -> None:
+    while not condition(await log_of(bench)):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+def test_a_trimmed_log_is_led_with_all_that_was_acknowledged() -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            bench.peers = NoPeers()
+            writer = await bench.writer(**TRIMS)
+            view = await bench.collection(writer, make_schema())
+            for number in range(10):
+                await insert(writer, view, [number])
+            await flush(writer, view.id)
+            last = await insert(writer, view, [99])
+            fences = (await bench.snapshot()).logs[LogId(0)].fences
+            left = [*sorted({*fences} - {0}), last.seq]
+            await until_log(bench, lambda held: held == left)
+            second = await bench.writer("w2")
+            assert growing_rows(second) == 1
+            await flush(second, view.id)
+            assert set(await sealed_rows(bench)) == {*range(10), 99}
+            log = (await bench.snapshot()).logs[LogId(0)]
+            assert (log.epoch, log.trimmed) == (2, last.seq)
+            with pytest.raises(errors.NotLeader):
+                await insert(writer, view, [1000])
+
+    asyncio.run(scene())
+
+
+def test_an_idle_log_is_trimmed() -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            bench.peers = NoPeers()
+            writer = await bench.writer(**TRIMS, tick_s=0.001, ceiling_ms=1)
+            del writer
+            await until_log(bench, lambda held: min({*held} - {1}, default=0) >= 20)
+            assert len(await log_of(bench)) < 20
+
+    asyncio.run(scene())
+
+
+def test_an_epoch_never_begins_where_entries_were_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old leader writes, seals and trims while the new one is about to begin."""
+
+    async def scene() -> None:
+        async with bench_open() as bench:
+            bench.peers = NoPeers()
+            old = await bench.writer(**TRIMS)
+            view = await bench.collection(old, make_schema())
+            begin_epoch = bench.metadata.begin_epoch
+
+            async def late(log_id: LogId, epoch: Epoch) -> None:
+                if epoch == 2:
+                    for number in range(10):
+                        await insert(old, view, [number])
+                    await flush(old, view.id)
+                    last = await insert(old, view, [99])
+                    await until_log(bench, lambda held: min({*held} - {1}) >= last.seq)
+                await begin_epoch(log_id, epoch)
+
+            monkeypatch.setattr(bench.metadata, "begin_epoch", late)
+            new = await bench.writer("w2")
+            assert growing_rows(new) == 1
+            held = await log_of(bench)
+            assert held[-2:] == [held[-1] - 1, held[-1]]
+            await flush(new, view.id)
+            assert set(await sealed_rows(bench)) == {*range(10), 99}
 
     asyncio.run(scene())
