@@ -350,7 +350,7 @@ class Candidate:
             for task in (keeping, fenced):
                 task.cancel()
             await asyncio.gather(keeping, fenced, return_exceptions=True)
-        if writer is self._writer and not self._handing_over:
+        if writer is self._writer:  # not handed over
             await self._step_aside(writer.refusal)
 
     async def _step_aside(self, error: MishardsError) -> None:

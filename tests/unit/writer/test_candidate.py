@@ -165,6 +165,27 @@ def test_a_handover_leaves_no_moment_for_a_third() -> None:
     asyncio.run(scene())
 
 
+def test_a_reign_that_ends_while_an_earlier_handover_is_not_answered_is_over() -> None:
+    async def scene() -> None:
+        async with stand_open() as stand:
+            one, two = await stand.add("one"), await stand.add("two")
+            assert two._task is not None
+            two._task.cancel()  # it is ready, and then does not lead
+            handing_over = asyncio.ensure_future(ask(one, HandOver(log=LOG)))
+            await until(lambda: one._writer is None)
+            await until(lambda: one.leads)
+            assert one._writer is not None
+            one._writer.step_down(errors.Fenced("another leads"))
+            await until(lambda: one._writer is None)
+            with pytest.raises(errors.NotLeader, match=r"stands by: .*another leads"):
+                await ask(one, NewestTimestamp())
+            assert not handing_over.done()
+            handing_over.cancel()
+            await asyncio.gather(handing_over, return_exceptions=True)
+
+    asyncio.run(scene())
+
+
 def test_without_a_standby_a_leader_goes_on() -> None:
     async def scene() -> None:
         async with stand_open() as stand:
