@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from functools import cached_property
+from typing import Any
 
 import msgspec
 
@@ -69,7 +70,7 @@ class Membership:
         self._suspects: dict[NodeId, float] = {}
         self._reachable = True
         self._task: asyncio.Task[None] | None = None
-        self._trusting: set[asyncio.Task[None]] = set()
+        self._background: dict[asyncio.Task[None], None] = {}  # in the order they began
 
     async def start(self) -> None:
         """Fill the view and keep it fresh until `close`."""
@@ -78,7 +79,7 @@ class Membership:
 
     async def close(self) -> None:
         """End the background work; the registry stays open."""
-        tasks = [*self._trusting, *([] if self._task is None else [self._task])]
+        tasks = [*self._background, *([] if self._task is None else [self._task])]
         self._task = None
         for task in tasks:
             task.cancel()
@@ -100,18 +101,31 @@ class Membership:
             return
         self._suspects[node_id] = until_s
         self._replace(self.view.nodes)
-        task = self._runtime.spawn(self._trust_again(node_id), f"suspicion of {node_id}")
-        self._trusting.add(task)
-        task.add_done_callback(self._trusting.discard)
+        self._spawn(self._trust_again(node_id), f"suspicion of {node_id}")
 
     @property
     def reachable(self) -> bool:
         """Whether the registry answered when it was last asked."""
         return self._reachable
 
-    async def refresh(self) -> None:
-        """Ask the registry now; when it cannot be reached the view stays as it is."""
-        await self._coalescer.run()
+    async def refresh(self, patience_s: float | None = None) -> None:
+        """Ask the registry now; when it cannot be reached the view stays as it is.
+
+        Args:
+            patience_s: return after so long at most; the registry may stand still.
+        """
+        if patience_s is None:
+            await self._coalescer.run()
+            return
+        # What was asked cannot be called back: one question at a time, however many gave it up.
+        task = self._spawn(self._coalescer.run(), "a look at the registry")
+        await asyncio.wait((task,), timeout=max(patience_s, 0.0))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._runtime.spawn(work, name)
+        self._background[task] = None
+        task.add_done_callback(lambda ended: self._background.pop(ended, None))
+        return task
 
     async def _trust_again(self, node_id: NodeId) -> None:
         while (left_s := self._suspects[node_id] - self._runtime.monotonic_s()) > 0:

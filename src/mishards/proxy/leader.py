@@ -102,7 +102,8 @@ class LeaderClient:
                     last = error
             await self._runtime.sleep(min(pause * self._runtime.random.uniform(0.5, 1), remaining))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-            await self._membership.refresh()
+            remaining = deadline - self._runtime.monotonic_s()
+            await self._membership.refresh(min(remaining, _LONGEST_PAUSE_S))
         raise DeadlineExceeded(f"no leader answered within {timeout_s:g} s: {last.message}")
 
     async def _ask(self, node: NodeInfo, message: Message, timeout_s: float) -> Reply:

@@ -208,7 +208,7 @@ class Reading:
             if self._runtime.monotonic_s() >= patience_s:
                 raise SegmentUnavailable("no reader is ready; start one or wait for it")
             await self._runtime.sleep(_READER_POLL_S)
-            await self._membership.refresh()
+            await self._membership.refresh(patience_s - self._runtime.monotonic_s())
 
     def allows_partial(self, call: SearchCall) -> bool:
         """Whether an answer to `call` may leave out what no reader can serve."""

@@ -18,9 +18,12 @@ from mishards.testing.waiting import until
 class FlakyRegistry(MemoryRegistry):
     error: Unavailable | None = None
     asked = 0
+    answers: asyncio.Event | None = None
 
     async def nodes(self) -> tuple[NodeInfo, ...]:
         self.asked += 1
+        if self.answers is not None:
+            await self.answers.wait()
         if self.error is not None:
             raise self.error
         return await super().nodes()
@@ -119,6 +122,20 @@ def test_an_outage_leaves_the_last_view_and_is_said_once(
     said = [record.getMessage() for record in caplog.records]
     assert sum("no registry" in line for line in said) == 1
     assert sum("can be read again" in line for line in said) == 1
+
+
+def test_a_registry_that_stands_still_is_waited_for_as_long_as_said_and_asked_once() -> None:
+    async def scene(_: SteppedRuntime, registry: FlakyRegistry, here: Membership) -> None:
+        registry.answers = asyncio.Event()
+        await registry.announce(_node("a"))
+        for _round in range(3):
+            await here.refresh(0.001)
+        assert registry.asked == 1
+        assert _ids(here) == []
+        registry.answers.set()
+        await until(lambda: _ids(here) == ["a"])
+
+    _play(scene)
 
 
 def test_a_suspect_is_left_out_for_a_while() -> None:
