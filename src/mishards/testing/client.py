@@ -38,6 +38,8 @@ from mishards.testing.history import (
 from mishards.testing.shape import COLLECTION, DIM, Shape, batch_of
 
 GROUPS = 6
+_PATIENCE_S = 0.5
+"""How much longer than its deadline a client waits for an answer."""
 _OUTPUT = (KEY_FIELD, GROUP_FIELD, STAMP_FIELD)
 _LEVELS = (
     ConsistencyLevel.STRONG,
@@ -296,7 +298,14 @@ class Client:
         self.shared.history.operations.append(operation)
         try:
             process, proxy = self.shared.cluster.proxy(self.random.choice(self._proxies))
-            answer = await process.run(_awaited(work, proxy))
+            try:
+                async with asyncio.timeout(operation.timeout_s + _PATIENCE_S):
+                    answer = await process.run(_awaited(work, proxy))
+            finally:
+                operation.stood_still = process.frozen or process.stood_still_s >= operation.start_s
+        except TimeoutError:
+            operation.outcome, operation.error = "failed", "no answer"
+            return None
         except MishardsError as error:
             operation.outcome = "refused" if error.input_fault else "failed"
             operation.error = f"{type(error).__name__}: {error.message}"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import random
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from mishards.testing.processes import current_process
+from mishards.testing.processes import CURRENT, current_process
 
 T = TypeVar("T")
 
@@ -50,8 +51,33 @@ class _InstantSelector(selectors.BaseSelector):
         return self._keys
 
 
+class _Step(asyncio.Handle):
+    """A step of whoever asked for it: of a process that may stand still, or die of it."""
+
+    __slots__ = ()
+
+    def _run(self) -> None:
+        process = self._context.get(CURRENT)  # type: ignore[attr-defined]
+        if process is None or not process.watched or process.may_step(self):
+            super()._run()
+
+
+class _Timer(asyncio.TimerHandle):
+    """As `_Step`, at a time."""
+
+    __slots__ = ()
+
+    def _run(self) -> None:
+        process = self._context.get(CURRENT)  # type: ignore[attr-defined]
+        if process is None or not process.watched or process.may_step(self):
+            super()._run()
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time. Every task belongs to the process it was started in."""
+
+    _ready: Any
+    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         self._instant = _InstantSelector()
@@ -60,6 +86,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._instant.now_s
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = _Step(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = _Timer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
 
 
 def _make_task(

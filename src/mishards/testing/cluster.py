@@ -1,4 +1,5 @@
-"""A whole cluster in one process and in virtual time: nodes that die, restart and lose touch.
+"""A whole cluster in one process and in virtual time: nodes that die, stand still, restart and lose
+touch.
 
 Invariants: nodes share nothing but the simulated network, storage, metadata and registry; each is
 a `server.node.Node` as production wires it. A node that was killed, or that ended by itself, is
@@ -8,13 +9,15 @@ started again as a new process at the same address, as a supervisor would.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from mishards.core.errors import MishardsError, Unavailable
-from mishards.core.ids import NodeId
+from mishards.core.ids import LogId, NodeId
 from mishards.discovery.election_memory import MemoryElection
 from mishards.discovery.memory import MemoryRegistry
 from mishards.metadata.memory import MemoryMetadataStore
@@ -43,8 +46,12 @@ from mishards.testing.witness import WitnessedStore
 from mishards.writer.build_job import InlineBuilder
 from mishards.writer.config import WriterConfig
 
+Failpoint = Callable[[Process, str], None]
+
 _RESTART_PAUSE_S = 0.2
 _HEARTBEAT_S = 0.25
+_LEAVE_WITHIN_S = 8.0
+LEASE_S = 0.75
 
 
 class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +59,11 @@ class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
 
     hosts: dict[str, tuple[str, ...]]
     routing: str = "consistent_hash"
-    proxy: ProxyConfig = ProxyConfig(staleness_s=1.0, timeout_s=6.0)
-    reader: ReaderConfig = ReaderConfig(retention_s=10.0, housekeeping_s=0.5)
+    proxy: ProxyConfig = ProxyConfig(staleness_s=1.0, timeout_s=4.0)
+    reader: ReaderConfig = ReaderConfig(retention_s=4.0, housekeeping_s=0.5)
     writer: WriterConfig = WriterConfig(
         flush_rows=80,
-        flush_age_s=4.0,
+        flush_age_s=2.0,
         flush_check_s=0.3,
         segment_max_rows=40,
         build_min_rows=16,
@@ -68,6 +75,8 @@ class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
         log_keep_entries=8,
         collect_interval_s=0.7,
         collect_grace_s=0.5,
+        lease_s=LEASE_S,
+        standby_poll_s=0.25,
     )
 
 
@@ -81,6 +90,13 @@ class Running(msgspec.Struct, frozen=True):
     storage_faults: StorageFaults
     metadata: Service
     registry: Service
+
+    def heal(self) -> None:
+        """End what was done to its ways, and let it go on where it stands still."""
+        self.storage_faults.heal()
+        for service in (self.storage, self.metadata, self.registry):
+            service.heal()
+        self.process.thaw()
 
 
 class Host:
@@ -118,6 +134,7 @@ class SimulatedCluster:
     Attributes:
         failures: what background tasks of live nodes raised; a sound node's never do.
         restarts: how often a node ended by itself.
+        failpoint: told of every durable step of every node, as `Process.failpoint`.
     """
 
     def __init__(self, seed: str, folder: Path, layout: ClusterLayout) -> None:
@@ -134,20 +151,28 @@ class SimulatedCluster:
         self.hosts = {name: Host(name, roles) for name, roles in layout.hosts.items()}
         self.failures: list[tuple[str, BaseException]] = []
         self.restarts = 0
+        self.logs = (LogId(0),)
+        self.failpoint: Failpoint | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Boot all hosts, one after another, and wait until they serve."""
+        """Boot all hosts and wait until they serve; the first writer named leads."""
         await self.metadata.open("simulated")
         for host in self.hosts.values():
             self._tasks.append(asyncio.ensure_future(self._keep(host)))
-            await self.until_ready(host.name)
+            if "writer" in host.roles:
+                await self.until_ready(host.name)
+        for name in self.hosts:
+            await self.until_ready(name)
 
     async def close(self) -> None:
         """End everything."""
+        broken = [task for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in broken:
+            task.result()
         for host in self.hosts.values():
             await self._end(host)
 
@@ -172,14 +197,43 @@ class SimulatedCluster:
         if host.running is not None:
             host.running.process.kill()
 
+    async def leave(self, name: str) -> None:
+        """Stop a host's node as an operator would: another leads first where it leads; it is
+        started again."""
+        host = self.hosts[name]
+        if (running := host.running) is None or not host.ready:
+            return
+        host.serving.clear()
+        try:
+            async with asyncio.timeout(_LEAVE_WITHIN_S):
+                await running.process.run(_leave(running.node))
+        except (MishardsError, TimeoutError):
+            pass
+        finally:
+            running.process.kill()
+
+    async def hand_over(self, name: str) -> None:
+        """Let another node lead what a host's node leads."""
+        host = self.hosts[name]
+        if host.running is not None and host.ready:
+            with contextlib.suppress(MishardsError):
+                await host.running.process.run(host.running.node.hand_over())
+
+    async def leaders(self) -> list[Host]:
+        """Hosts whose nodes hold the lease of a log."""
+        holders = {(await self.election.look(log_id)).holder for log_id in self.logs}
+        return [
+            host
+            for host in self.hosts.values()
+            if host.running is not None and host.running.node.id in holders
+        ]
+
     def heal(self) -> None:
         """End all faults; hosts that are down come up by themselves."""
         self.network.heal()
         for host in self.hosts.values():
-            if (running := host.running) is not None:
-                running.storage_faults.failing = 0.0
-                for service in (running.storage, running.metadata, running.registry):
-                    service.heal()
+            if host.running is not None:
+                host.running.heal()
 
     def proxy(self, name: str) -> tuple[Process, Proxy]:
         """A proxy to call, and the process to call it in.
@@ -228,6 +282,7 @@ class SimulatedCluster:
         life = f"{host.name}.{host.lives}"
         seed = f"{self._seed}/{life}"
         process = Process(life)
+        process.failpoint = self._reach
         runtime = VirtualRuntime(seed, blocking_s=0.003)
         runtime.clock_offset_ms = host.clock_offset_ms
         storage = storage_service(process, seed)
@@ -256,7 +311,17 @@ class SimulatedCluster:
         node = Node(seams, config, host.roles, NodeId(life), scratch)
         return Running(process, runtime, node, storage, storage_faults, metadata, registry)
 
+    def _reach(self, process: Process, point: str) -> None:
+        if self.failpoint is not None:
+            self.failpoint(process, point)
+
 
 async def _boot(node: Node) -> None:
     await node.start()
     await node.announce()
+
+
+async def _leave(node: Node) -> None:
+    await node.hand_over()
+    await node.withdraw()
+    await node.close()

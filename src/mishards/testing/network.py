@@ -2,7 +2,8 @@
 
 Invariants: messages are encoded and decoded on the way, so nothing is shared by reference; what a
 stream delivers is in order and without a gap, as on a TCP connection: a loss breaks it or makes it
-silent for ever. Each link draws from its own chance, so traffic on one leaves the others alone.
+silent for ever. Only what may be repeated is ever delivered twice. Each link draws from its own
+chance, so traffic on one leaves the others alone.
 """
 
 from __future__ import annotations
@@ -24,15 +25,36 @@ from mishards.core.errors import (
     Unavailable,
     error_class,
 )
-from mishards.rpc.messages import Message, Reply
+from mishards.rpc.messages import (
+    AllocateTimestamp,
+    Fetch,
+    Flush,
+    Message,
+    NewestTimestamp,
+    NodeStatus,
+    Query,
+    Reply,
+    Search,
+    Write,
+)
 from mishards.rpc.protocol import CallContext, Channel, Handler, Listener
 from mishards.rpc.serving import answer, items
-from mishards.testing.processes import Process, first_of
+from mishards.testing.processes import OUTSIDE, Process, first_of
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
+_REPEATABLE = (
+    AllocateTimestamp,
+    Fetch,
+    Flush,
+    NewestTimestamp,
+    NodeStatus,
+    Query,
+    Search,
+    Write,
+)
 Answer = bytes | tuple[str, str]
 """An encoded reply, or an error's class name and message."""
 
@@ -43,6 +65,7 @@ class Link:
     Attributes:
         delay_s: least and greatest time a message takes.
         loss: share of messages that are lost.
+        repeats: share of requests that arrive twice, where they may be repeated.
         cut: nothing passes.
     """
 
@@ -50,7 +73,12 @@ class Link:
         self.random = random.Random(seed)
         self.delay_s = (0.0001, 0.001)
         self.loss = 0.0
+        self.repeats = 0.0
         self.cut = False
+
+    def heal(self) -> None:
+        """Work well again."""
+        self.cut, self.loss, self.repeats, self.delay_s = False, 0.0, 0.0, (0.0001, 0.001)
 
     def loses(self) -> bool:
         return self.cut or (self.loss > 0 and self.random.random() < self.loss)
@@ -90,9 +118,9 @@ class SimulatedNetwork:
         return self._links[key]
 
     def heal(self) -> None:
-        """End all cuts, loss and slowness."""
+        """End all cuts, loss, repetitions and slowness."""
         for link in self._links.values():
-            link.cut, link.loss, link.delay_s = False, 0.0, (0.0001, 0.001)
+            link.heal()
 
     def close_listener(self, address: str) -> None:
         """Let nothing answer there any more."""
@@ -161,7 +189,8 @@ class SimulatedChannel:
     async def call(self, message: Message, *, timeout_s: float, traceparent: str = "") -> Reply:
         try:
             async with asyncio.timeout(timeout_s):
-                data = await self._exchange(_encode(message), timeout_s, traceparent)
+                repeatable = isinstance(message, _REPEATABLE)
+                data = await self._exchange(_encode(message), timeout_s, traceparent, repeatable)
         except TimeoutError:
             raise DeadlineExceeded(f"{self.address}: no answer within {timeout_s:.3f} s") from None
         return _decode(data)
@@ -183,7 +212,7 @@ class SimulatedChannel:
                 yield _decode(item)
         finally:
             listener.process.death.remove_done_callback(pipe.peer_died)
-            self._cancel_later(task)
+            self._cancel_later(task, listener.process)
 
     async def close(self) -> None:
         """Nothing is held between calls."""
@@ -197,28 +226,33 @@ class SimulatedChannel:
             raise Unavailable(f"{self.address}: the connection was refused")
         return listener
 
-    async def _exchange(self, data: bytes, timeout_s: float, traceparent: str) -> Answer:
+    async def _exchange(
+        self, data: bytes, timeout_s: float, traceparent: str, repeatable: bool
+    ) -> Answer:
         """The answer to one call. The callee goes on when the caller dies or gives up, until the
         news reaches it or its deadline passes."""
         listener = await self._reach()
         work = _serve(listener.handler, data, timeout_s, traceparent)
         task = listener.process.start(work)
+        if repeatable and self._there.random.random() < self._there.repeats:
+            listener.process.start(_serve(listener.handler, data, timeout_s, traceparent))
         death = listener.process.death
         try:
             await first_of(task, death)
         except asyncio.CancelledError:
-            self._cancel_later(task)
+            self._cancel_later(task, listener.process)
             raise
         await self._back.travel()
         if death.done() or task.cancelled():
             raise Unavailable(f"{self.address}: the connection broke")
         return task.result()
 
-    def _cancel_later(self, task: asyncio.Task[Any]) -> None:
-        """The peer learns that the caller is gone, if anything still reaches it."""
+    def _cancel_later(self, task: asyncio.Task[Any], peer: Process) -> None:
+        """The peer learns that the caller is gone, if anything still reaches it; one that stands
+        still finds what it was asked before it finds this."""
         if not self._there.loses():
-            delay_s = self._there.draw_delay_s()
-            asyncio.get_running_loop().call_later(delay_s, task.cancel)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._there.draw_delay_s(), task.cancel, context=peer.context)
 
 
 async def _serve(handler: Handler, data: bytes, timeout_s: float, traceparent: str) -> Answer:
@@ -269,7 +303,7 @@ class _Pipe:
             item = ("Unavailable", "the connection was reset")
         arrival_s = max(self._last_s, self._loop.time() + self._link.draw_delay_s())
         self._last_s = arrival_s
-        self._loop.call_at(arrival_s, self._arrive, item)
+        self._loop.call_at(arrival_s, self._arrive, item, context=OUTSIDE)
 
     def peer_died(self, _death: object) -> None:
         self.put(("Unavailable", "the connection broke"))

@@ -33,7 +33,7 @@ async def work(client: Client, until_s: float) -> None:
     loop = asyncio.get_running_loop()
     while loop.time() < until_s:
         await chance.choices(works, weights)[0]()
-        await asyncio.sleep(chance.uniform(0.005, 0.12))
+        await asyncio.sleep(chance.uniform(0.0, 0.1))
 
 
 async def create(client: Client) -> Operation:
