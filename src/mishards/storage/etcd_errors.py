@@ -35,7 +35,7 @@ def etcd_error(name: str, error: Exception) -> SystemFault:
         return Compacted(f"{name}: {message}")
     if code in (_INVALID, _OUT_OF_RANGE) or (code == _EXHAUSTED and "larger than" in message):
         return InvalidRequest(f"{name} refuses a request: {message}")
-    return Unavailable(f"{name} cannot be used: {message or error or type(error).__name__}")
+    return Unavailable(f"{name} cannot be used: {message or _reason(error)}")
 
 
 def certainly_not_sent(error: BaseException) -> bool:
@@ -45,6 +45,18 @@ def certainly_not_sent(error: BaseException) -> bool:
         return True
     reason = getattr(cause.args[0], "reason", None) if cause and cause.args else None
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _reason(error: BaseException) -> str:
+    """What happened below, without the layers that it came through."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError | requests.Timeout):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return str(error) or type(error).__name__
 
 
 def _told(error: Exception) -> tuple[int, str]:

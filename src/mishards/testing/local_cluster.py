@@ -166,6 +166,7 @@ class LocalCluster:
         self._options: tuple[str, ...] = ("--data", str(self.data))
         for setting in settings:
             self._options += ("--set", setting)
+        self._settings = {key: value for key, _, value in (one.partition("=") for one in settings)}
         self._processes: list[LocalProcess] = []
 
     @property
@@ -209,7 +210,8 @@ class LocalCluster:
 
     def report(self) -> ClusterReport:
         """What `mishards status` shows."""
-        config = load_config(options={"cluster.data": str(self.data)}, environ={}).config
+        options = {**self._settings, "cluster.data": str(self.data)}
+        config = load_config(options=options, environ={}).config
         return asyncio.run(cluster_report(config))
 
     def nodes(self) -> dict[str, NodeReport]:
