@@ -1,9 +1,10 @@
 """One node's part in the election of a log's leader.
 
-Invariants: a lease is claimed only when nobody holds it, when it was left to this node, or when
-its beat stood still for its whole length on this node's monotonic clock while this node was
-looking; whoever does not look for a while does not count that while as silence. Being elected
-says who should try to lead; what is written stays fenced by the log.
+Invariants: a lease is claimed only when nobody holds it, when it was left to this node, when the
+process of its holder has ended, or when its beat stood still for its whole length on this node's
+monotonic clock while this node was looking; whoever does not look for a while does not count that
+while as silence. Being elected says who should try to lead; what is written stays fenced by the
+log.
 """
 
 from __future__ import annotations
@@ -38,12 +39,21 @@ class LeaseWatch:
             self._seen, self._silence_s = lease, 0.0
         self._looked_s = now_s
 
-    def may_claim(self, node_id: NodeId) -> bool:
-        """Whether `node_id` may claim the lease seen last."""
+    @property
+    def holder(self) -> NodeId:
+        """Of the lease seen last; empty where that is nobody or nothing was seen."""
+        return NOBODY if self._seen is None else self._seen.holder
+
+    def may_claim(self, node_id: NodeId, ended: NodeId = NOBODY) -> bool:
+        """Whether `node_id` may claim the lease seen last.
+
+        Args:
+            ended: a node whose process is known to have ended.
+        """
         lease = self._seen
         if lease is None:
             return False
-        if self._silence_s >= self._lease_s:
+        if self._silence_s >= self._lease_s or (ended != NOBODY and lease.holder == ended):
             return True
         return lease.holder == NOBODY and lease.heir in (NOBODY, node_id)
 
@@ -71,15 +81,23 @@ class Campaign:
         self._watch = LeaseWatch(lease_s)
         self._reachable = True
 
-    async def try_to_win(self) -> bool:
+    @property
+    def holder(self) -> NodeId:
+        """Who held the lease when this node looked last; empty where nobody did."""
+        return self._watch.holder
+
+    async def try_to_win(self, ended: NodeId = NOBODY) -> bool:
         """Look once, and claim the lease where that is due; whether it is this node's.
 
         An election that cannot be reached is logged once, and not won.
+
+        Args:
+            ended: a node whose process was just seen to have ended.
         """
         try:
             seen = await self._election.look(self._log_id)
             self._watch.look(seen, self._runtime.monotonic_s())
-            if not (self._unrivalled or self._watch.may_claim(self._node_id)):
+            if not (self._unrivalled or self._watch.may_claim(self._node_id, ended)):
                 return False
             await self._election.swap(seen, self._node_id)
         except LeaseTaken:

@@ -162,6 +162,10 @@ class Unreachable(Unavailable):
     """No connection to the peer came about, so it certainly did not take the call."""
 
 
+class NobodyListens(Unreachable):
+    """The peer's address refuses connections: its machine answers, and no process is there."""
+
+
 class MemoryLimitExceeded(SystemFault):
     code = 3
     retriable = True

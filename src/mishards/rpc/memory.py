@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
-from mishards.core.errors import ConfigError, DeadlineExceeded, Unavailable
+from mishards.core.errors import ConfigError, DeadlineExceeded, NobodyListens, Unavailable
 from mishards.core.runtime import Runtime
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import CallContext, Channel, Handler, Listener
@@ -140,9 +140,10 @@ class MemoryChannel:
 
     def _listener(self) -> MemoryListener:
         listener = self._listeners.get(self.address)
-        if listener is None or self._closed:
-            reason = "the channel is closed" if self._closed else "nothing listens there"
-            raise Unavailable(f"{self.address}: {reason}")
+        if self._closed:
+            raise Unavailable(f"{self.address}: the channel is closed")
+        if listener is None:
+            raise NobodyListens(f"{self.address}: nothing listens there")
         return listener
 
 

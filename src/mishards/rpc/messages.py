@@ -458,6 +458,12 @@ class QueryPartial(_Message, frozen=True, kw_only=True, tag="query_partial"):
     read_ts: Timestamp = Timestamp(0)
 
 
+class Attend(_Message, frozen=True, kw_only=True, tag="attend"):
+    """Stay with the leader of a log: a stream of its status, once, that ends with its reign."""
+
+    log: LogId
+
+
 class PrepareTakeover(_Message, frozen=True, kw_only=True, tag="prepare_takeover"):
     """Ask a standby to read the log to its end; answers with its status."""
 
@@ -543,6 +549,7 @@ Message = (
     | Search
     | Fetch
     | Query
+    | Attend
     | PrepareTakeover
     | TakeOver
     | HandOver

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mishards.core.errors import ConfigError, Unreachable
+from mishards.core.errors import ConfigError, NobodyListens, Unreachable
 from mishards.core.runtime import Runtime
 from mishards.rpc.address import parse_address
 from mishards.rpc.blocking import BlockingCalls
@@ -101,6 +101,7 @@ class FramedTransport:
         """A connection whose handshake is done.
 
         Raises:
+            NobodyListens: refused.
             Unreachable: names the address and the reason.
         """
         try:
@@ -109,6 +110,8 @@ class FramedTransport:
             raise Unreachable(
                 f"{address}: no connection within {self._connect_timeout_s:g} s"
             ) from None
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise NobodyListens(f"{address}: cannot connect: {error}") from error
         except OSError as error:
             raise Unreachable(f"{address}: cannot connect: {error}") from error
 

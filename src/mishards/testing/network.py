@@ -22,6 +22,7 @@ from mishards.core.errors import (
     ConfigError,
     DeadlineExceeded,
     MishardsError,
+    NobodyListens,
     Unavailable,
     error_class,
 )
@@ -223,7 +224,7 @@ class SimulatedChannel:
         await self._there.travel()
         listener = self._network.listeners.get(self.address)
         if listener is None or not listener.process.alive:
-            raise Unavailable(f"{self.address}: the connection was refused")
+            raise NobodyListens(f"{self.address}: the connection was refused")
         return listener
 
     async def _exchange(

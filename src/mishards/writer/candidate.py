@@ -32,6 +32,7 @@ from mishards.discovery.protocol import NodeInfo
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
 from mishards.rpc.messages import (
+    Attend,
     HandedOver,
     HandOver,
     Message,
@@ -46,6 +47,7 @@ from mishards.storage.protocol import ObjectStore
 from mishards.writer.build_job import IndexBuilder
 from mishards.writer.config import WriterConfig
 from mishards.writer.standby import Standby
+from mishards.writer.vigil import Vigil
 from mishards.writer.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -103,6 +105,15 @@ class Candidate:
         self._led = asyncio.Event()
         self._not_before_s = 0.0
         self._handing_over = False
+        self._ended = NOBODY
+        self._vigil = Vigil(
+            runtime,
+            transport,
+            log_id,
+            self._holder,
+            self._on_end,
+            config.lease_s / LOOKS_PER_LEASE,
+        )
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -156,7 +167,16 @@ class Candidate:
         return None if self._writer is None else self._writer.handle_now(message)
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
-        return self._reigning().stream(message, context)
+        writer = self._reigning()
+        return (
+            self._attended(writer)
+            if isinstance(message, Attend)
+            else writer.stream(message, context)
+        )
+
+    async def _attended(self, writer: Writer) -> AsyncIterator[Reply]:
+        yield writer.status()
+        await writer.wait_fenced()
 
     def _reigning(self) -> Writer:
         if self._writer is None:
@@ -277,13 +297,31 @@ class Candidate:
             self.failed.set_exception(error)
             self.failed.exception()  # asyncio need not say it again where nobody waits for it
 
+    def _holder(self) -> NodeInfo | None:
+        """The other node that holds the lease, as far as is known."""
+        return next((peer for peer in self._others() if peer.id == self._campaign.holder), None)
+
+    def _on_end(self, leader: NodeId) -> None:
+        _log.info("the process of %s, which led log %d, has ended", leader, self._log_id)
+        self._ended = leader
+        self._called.set()
+
     async def _stand_by(self) -> None:
         """Read along until elected."""
+        vigil = self._runtime.spawn(self._vigil.run(), f"vigil of {self._node_id}")
+        try:
+            await self._wait_for_election()
+        finally:
+            vigil.cancel()
+            await asyncio.gather(vigil, return_exceptions=True)
+
+    async def _wait_for_election(self) -> None:
         said = ""
         read_s = -self._config.standby_poll_s
         while True:
             now_s = self._runtime.monotonic_s()
-            if now_s >= self._not_before_s and await self._campaign.try_to_win():
+            ended, self._ended = self._ended, NOBODY
+            if now_s >= self._not_before_s and await self._campaign.try_to_win(ended):
                 return
             if now_s - read_s >= self._config.standby_poll_s:
                 read_s = now_s

@@ -41,8 +41,9 @@ LEASE_S = 0.3
 class Stand:
     """Candidates for one log, reachable by name."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, lease_s: float = LEASE_S) -> None:
         self.bench = bench
+        self.lease_s = lease_s
         self.election = MemoryElection()
         self.transport = MemoryTransport(bench.runtime)
         self.candidates: dict[str, Candidate] = {}
@@ -51,7 +52,7 @@ class Stand:
     async def add(self, name: str) -> Candidate:
         bench = self.bench
         config = type(bench.config)(
-            lease_s=LEASE_S, standby_poll_s=0.01, tick_s=0.01, flush_check_s=3600.0
+            lease_s=self.lease_s, standby_poll_s=0.01, tick_s=0.01, flush_check_s=3600.0
         )
         candidate = Candidate(
             bench.runtime,
@@ -59,7 +60,7 @@ class Stand:
             bench.store,
             bench.metadata,
             self.transport,
-            Campaign(bench.runtime, self.election, LOG, NodeId(name), LEASE_S),
+            Campaign(bench.runtime, self.election, LOG, NodeId(name), self.lease_s),
             NodeId(name),
             LOG,
             peers=cast(Any, None),
@@ -88,9 +89,9 @@ class Stand:
 
 
 @asynccontextmanager
-async def stand_open() -> AsyncIterator[Stand]:
+async def stand_open(lease_s: float = LEASE_S) -> AsyncIterator[Stand]:
     async with bench_open() as bench:
-        stand = Stand(bench)
+        stand = Stand(bench, lease_s)
         try:
             yield stand
         finally:
@@ -141,6 +142,21 @@ def test_a_standby_takes_over_from_a_leader_that_is_silent() -> None:
                 await ask(one, NewestTimestamp())
             assert not one.leads
             assert isinstance(await ask(two, NewestTimestamp()), TimestampReply)
+
+    asyncio.run(scene())
+
+
+def test_a_standby_does_not_wait_for_the_lease_of_a_leader_whose_process_ended() -> None:
+    async def scene() -> None:
+        async with stand_open(lease_s=5.0) as stand:
+            one, two = await stand.add("one"), await stand.add("two")
+            await asyncio.sleep(0.01)
+            assert one._task is not None
+            one._task.cancel()
+            began_s = stand.bench.runtime.monotonic_s()
+            await stand.listeners[0].close()
+            await until(lambda: two.leads)
+            assert stand.bench.runtime.monotonic_s() - began_s < 4.0
 
     asyncio.run(scene())
 
