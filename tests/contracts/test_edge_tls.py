@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -23,8 +24,8 @@ class Table:
     methods = (ECHO,)
     inline = ()
 
-    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
-        return None
+    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+        return [None] * len(calls)
 
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
         return payload

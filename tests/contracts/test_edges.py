@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,12 +31,12 @@ class Table:
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
+    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
         if method == NOW_FAIL:
-            raise GrpcFailure(NOT_FOUND, "nothing here now")
+            return [None] * len(calls)
         if method == NOW_CRASH:
             raise ValueError("a defect at once")
-        return None if payload == b"later" else b"now " + payload
+        return [None if payload == b"later" else b"now " + payload for payload, _ in calls]
 
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
         if method == FAIL:

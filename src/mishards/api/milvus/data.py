@@ -1,4 +1,4 @@
-"""Handlers of the methods that write and read rows, and the search that needs no loop.
+"""Handlers of the methods that write and read rows.
 
 Invariants: a feature that is not served is refused by name; nothing of a refused request is
 written. `HybridSearch` has no handler and is answered as unimplemented.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import milvus_pb2
 
 from mishards.api.milvus.decode_reads import decode_delete, decode_query, decode_search
@@ -21,10 +20,8 @@ from mishards.api.milvus.encode_answers import (
     encode_upsert,
 )
 from mishards.api.milvus.handler import Handler
-from mishards.core.errors import CollectionNotFound, InvalidParameter
+from mishards.core.errors import CollectionNotFound
 from mishards.proxy.calls import ProxyApi
-
-_parse_search = milvus_pb2.SearchRequest.FromString
 
 
 async def insert(proxy: ProxyApi, request: Any) -> bytes:
@@ -61,29 +58,6 @@ async def query(proxy: ProxyApi, request: Any) -> bytes:
                 f"the iterator began on {collection_id}"
             )
     return encode_query(await proxy.query(call), call.collection)
-
-
-def search_now(proxy: ProxyApi, payload: bytes, database: str = "") -> bytes | None:
-    """Serves `Search` in the calling thread where the proxy can answer at once. Any thread.
-
-    Args:
-        payload: a serialised `SearchRequest`.
-        database: of the connection; used where the request names none.
-
-    Returns:
-        A serialised `SearchResults`, or None when the answer needs the loop: the same payload
-        then goes to the handler.
-
-    Raises:
-        MishardsError: what the handler would raise.
-    """
-    try:
-        request = _parse_search(payload)
-    except DecodeError as error:
-        raise InvalidParameter(f"the request is no SearchRequest: {error}") from error
-    call, round_decimal = decode_search(request, database)
-    answer = proxy.search_now(call)
-    return None if answer is None else encode_search(answer, call.collection, round_decimal)
 
 
 DATA_HANDLERS: dict[str, Handler] = {

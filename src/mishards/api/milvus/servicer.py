@@ -7,7 +7,7 @@ without a handler answers as unimplemented, by name, and is never a crash or a s
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -26,9 +26,10 @@ from mishards.api.milvus import (
     segments,
     system,
 )
-from mishards.api.milvus.data import DATA_HANDLERS, search_now
+from mishards.api.milvus.data import DATA_HANDLERS
 from mishards.api.milvus.edge.protocol import NOT_FOUND, UNIMPLEMENTED, GrpcFailure
 from mishards.api.milvus.handler import Handle, Handler
+from mishards.api.milvus.searches_now import searches_now
 from mishards.api.milvus.status import failure, status_field
 from mishards.core.errors import InvalidParameter, Unimplemented
 from mishards.proxy.calls import ProxyApi
@@ -80,13 +81,10 @@ class MilvusServicer:
         self.methods: Collection[str] = (*self._methods, HEALTH_CHECK)
         self.inline: Collection[str] = (SEARCH,) if inline else ()
 
-    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
+    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
         if method != SEARCH:
-            return None
-        try:
-            return search_now(self._proxy, payload, database)
-        except Exception as error:
-            return failure(milvus_pb2.SearchResults, error)
+            return [None] * len(calls)
+        return searches_now(self._proxy, calls)
 
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
         served = self._methods.get(method)

@@ -90,8 +90,8 @@ def test_only_search_may_be_answered_at_once_and_only_when_asked_for(proxy: Any)
     assert MilvusServicer(proxy).inline == ()
     table = MilvusServicer(proxy, inline=True)
     assert table.inline == (SEARCH,)
-    assert table.call_now("/milvus.proto.milvus.MilvusService/Query", b"", "") is None
-    refused = table.call_now(SEARCH, b"\x0a\xff\x01", "")
+    assert table.calls_now("/milvus.proto.milvus.MilvusService/Query", [(b"", "")]) == [None]
+    (refused,) = table.calls_now(SEARCH, [(b"\x0a\xff\x01", "")])
     assert refused is not None
     assert milvus_pb2.SearchResults.FromString(refused).status.code == 1100
 

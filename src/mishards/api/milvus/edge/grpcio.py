@@ -1,6 +1,6 @@
 """The edge on grpcio's asyncio server: for TLS, and wherever the native one is missing.
 
-Invariant: every call runs on the loop, so `call_now` is never used.
+Invariant: every call runs on the loop, so `calls_now` is never used.
 """
 
 from __future__ import annotations

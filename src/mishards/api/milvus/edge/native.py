@@ -123,28 +123,40 @@ class NativeEdge:
             loop.call_soon_threadsafe(self._take, front, others)
         if not at_once:
             return
-        rest = [event for event in at_once if not self._answered_now(front, event)]
-        if rest:
-            loop.call_soon_threadsafe(self._take, front, rest)
+        by_method: dict[int, list[_Event]] = {}
+        for event in at_once:
+            by_method.setdefault(event[2], []).append(event)
+        for method_id, calls in by_method.items():
+            if rest := self._unanswered(front, method_id, calls):
+                loop.call_soon_threadsafe(self._take, front, rest)
 
-    def _answered_now(self, front: NativeGrpcFront, event: _Event) -> bool:
-        _, call_id, method_id, payload, key = event
-        assert payload is not None
-        if len(payload) > self._settings.max_message_bytes:
-            return False
+    def _unanswered(
+        self, front: NativeGrpcFront, method_id: int, events: list[_Event]
+    ) -> list[_Event]:
+        """Answer what can be answered at once; the calls that cannot."""
+        limit = self._settings.max_message_bytes
+        rest, calls, fitting = [], [], []
+        for event in events:
+            payload = event[3]
+            assert payload is not None
+            if len(payload) > limit:
+                rest.append(event)
+            else:
+                fitting.append(event)
+                calls.append((payload, _database(event[4])))
         try:
-            answer = self._table.call_now(self._paths[method_id], payload, _database(key))
-        except GrpcFailure as error:
-            front.fail(call_id, error.code, error.message)
-            return True
+            answers = self._table.calls_now(self._paths[method_id], calls)
         except Exception:
-            _log.exception("a call of %s failed unexpectedly", self._paths[method_id])
-            front.fail(call_id, INTERNAL, "internal error")
-            return True
-        if answer is None:
-            return False
-        front.respond(call_id, answer)
-        return True
+            _log.exception("calls of %s failed unexpectedly", self._paths[method_id])
+            for event in fitting:
+                front.fail(event[1], INTERNAL, "internal error")
+            return rest
+        for event, answer in zip(fitting, answers, strict=True):
+            if answer is None:
+                rest.append(event)
+            else:
+                front.respond(event[1], answer)
+        return rest
 
     def _take(self, front: NativeGrpcFront, events: list[_Event]) -> None:
         """Start tasks for calls, and end those that were cancelled. On the loop."""

@@ -6,7 +6,7 @@ serving; closing lets calls in flight finish and refuses new ones as unavailable
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -40,15 +40,16 @@ class MethodTable(Protocol):
 
     @property
     def inline(self) -> Collection[str]:
-        """Those of `methods` for which `call_now` may have an answer."""
+        """Those of `methods` for which `calls_now` may have answers."""
 
-    def call_now(self, method: str, payload: bytes, database: str) -> bytes | None:
-        """The answer where it can be computed at once in the calling thread, else None.
+    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+        """Answers to calls that arrived together, as far as they can be computed at once in the
+        calling thread; None for those that cannot.
 
-        Any thread. Raises nothing but `GrpcFailure`.
+        Any thread. Raises nothing.
 
         Args:
-            database: what the call's metadata names, or empty.
+            calls: the payload of each, and the database that its metadata names, or empty.
         """
 
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
