@@ -279,6 +279,12 @@ class MetadataConflict(SystemFault):
     retriable = True
 
 
+class MetadataBehind(SystemFault):
+    """The metadata database has lost commits that shared storage knows of; it is to be repaired."""
+
+    code = 5
+
+
 class DataInUse(SystemFault):
     """The data folder belongs to another running instance."""
 

@@ -13,6 +13,7 @@ from mishards.discovery.election import Election
 from mishards.discovery.election_registry import open_election
 from mishards.discovery.protocol import Registry
 from mishards.discovery.registry import open_registry
+from mishards.metadata.journaled import JournaledMetadata
 from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.registry import open_metadata_store
 from mishards.rpc.protocol import Transport
@@ -48,13 +49,30 @@ class Seams(msgspec.Struct, frozen=True):
 
 
 async def open_seams(config: Config, runtime: Runtime) -> Seams:
-    """Open what the configuration names.
+    """Open what the configuration names, metadata with its journal on shared storage.
 
     Raises:
         ConfigError, PluginError: something cannot be opened as named.
         DataInUse: the data belongs to another cluster.
-        CorruptObject, StorageError, MetadataUnavailable: it cannot be told to which it belongs.
+        MetadataBehind: the metadata database has lost commits.
+        CorruptObject, StorageError, MetadataUnavailable: that cannot be told.
     """
+    return await journaled(await open_plain_seams(config, runtime))
+
+
+async def journaled(seams: Seams) -> Seams:
+    """The same with a journal of metadata, which was compared with it. Raises as `open_seams`."""
+    metadata = JournaledMetadata(seams.metadata, seams.store, seams.runtime)
+    try:
+        await metadata.open("")
+    except BaseException:
+        await seams.close()
+        raise
+    return msgspec.structs.replace(seams, metadata=metadata)
+
+
+async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
+    """As `open_seams`, with metadata as the database has it, and without a look at the journal."""
     cluster = config.cluster
     if config.has_data_folder:
         config.data_folder.mkdir(parents=True, exist_ok=True)

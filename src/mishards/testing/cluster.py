@@ -20,6 +20,7 @@ from mishards.core.errors import MishardsError, Unavailable
 from mishards.core.ids import LogId, NodeId
 from mishards.discovery.election_memory import MemoryElection
 from mishards.discovery.memory import MemoryRegistry
+from mishards.metadata.journaled import JournaledMetadata
 from mishards.metadata.memory import MemoryMetadataStore
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.proxy import Proxy
@@ -52,6 +53,9 @@ _RESTART_PAUSE_S = 0.2
 _HEARTBEAT_S = 0.25
 _LEAVE_WITHIN_S = 8.0
 LEASE_S = 0.75
+_JOURNAL_BYTES = 16 << 10
+_JOURNAL_LOOK = 5
+"""Small enough that the journal is trimmed several times in a run."""
 
 
 class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,11 +293,18 @@ class SimulatedCluster:
         storage_faults = StorageFaults(f"{seed}/faults")
         metadata = metadata_service(process, seed)
         registry = registry_service(process, seed)
+        store = RemoteStore(FaultyStore(self.store, storage_faults, runtime), storage)
         seams = Seams(
             runtime=runtime,
             transport=self.network.transport(host.name, process),
-            store=RemoteStore(FaultyStore(self.store, storage_faults, runtime), storage),
-            metadata=RemoteMetadata(self.metadata, metadata),
+            store=store,
+            metadata=JournaledMetadata(
+                RemoteMetadata(self.metadata, metadata),
+                store,
+                runtime,
+                least_bytes=_JOURNAL_BYTES,
+                look_every=_JOURNAL_LOOK,
+            ),
             registry=RemoteRegistry(self.registry, registry),
             election=RemoteElection(self.election, registry),
             builder=InlineBuilder(runtime),

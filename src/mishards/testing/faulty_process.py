@@ -20,7 +20,7 @@ from mishards.core.runtime import Runtime, SystemRuntime
 from mishards.discovery.protocol import NodeInfo
 from mishards.server import lifecycle
 from mishards.server.config import Config
-from mishards.server.seams import Seams, open_seams
+from mishards.server.seams import Seams, journaled, open_plain_seams
 from mishards.storage import files
 from mishards.storage.layers.fault import FaultyStore
 from mishards.testing.fault_control import CONTROL_VARIABLE, FaultWatch
@@ -109,7 +109,7 @@ def install(watch: FaultWatch) -> None:
     """Put the gates before the seams of whatever node this process starts from now on."""
 
     async def open_gated(config: Config, runtime: Runtime) -> Seams:
-        seams = await open_seams(config, runtime)
+        seams = await open_plain_seams(config, runtime)
         gated: dict[str, Any] = {
             name: Gated(getattr(seams, name), name, watch, runtime)
             for name in ("metadata", "registry", "election")
@@ -117,7 +117,7 @@ def install(watch: FaultWatch) -> None:
         }
         store = FaultyStore(seams.store, watch, runtime)
         gated["store"] = Gated(store, "storage", watch, runtime)
-        return msgspec.structs.replace(seams, **gated)
+        return await journaled(msgspec.structs.replace(seams, **gated))
 
     replaced: dict[Any, dict[str, Any]] = {
         lifecycle: {"open_seams": open_gated, "SystemRuntime": lambda: ShiftedRuntime(watch)},

@@ -24,7 +24,7 @@ from mishards.testing.faults import Faults
 from mishards.testing.history import Condition, History
 from mishards.testing.invariants import Checker, Violation
 from mishards.testing.shape import COLLECTION, Shape
-from mishards.testing.stored import lacking, newest_metadata, orphans
+from mishards.testing.stored import lacking, newest_metadata, orphans, unjournaled
 from mishards.testing.workload import create, work
 
 _CLIENTS = 3
@@ -214,6 +214,8 @@ class _Run:
             left = await orphans(store, snapshot)
         self._violations += [Violation("I6", f"{key} is named by nothing") for key in left]
         self._violations += [Violation("I6", what) for what in await lacking(store, snapshot)]
+        unlike = await unjournaled(store, self._cluster.metadata)
+        self._violations += [Violation("the journal", what) for what in unlike]
         return snapshot.resolve(DEFAULT_DATABASE, COLLECTION).id
 
     async def _check_log(self) -> list[Violation]:

@@ -1,10 +1,12 @@
-"""What lies on storage, compared with what metadata names: I6, from both sides."""
+"""What lies on storage, compared with what metadata names, I6, and with what it is: its journal."""
 
 from __future__ import annotations
 
-from mishards.core.errors import CorruptObject
-from mishards.core.ids import LogId
+from mishards.core.errors import CorruptObject, StorageError
+from mishards.core.ids import LogId, MetadataVersion
+from mishards.metadata.journal import Journal
 from mishards.metadata.protocol import MetadataStore
+from mishards.metadata.replay import replay
 from mishards.metadata.snapshot import MetadataSnapshot
 from mishards.segments.layout import SEGMENTS
 from mishards.segments.manifest import decode_manifest
@@ -42,6 +44,23 @@ async def orphans(store: ObjectStore, snapshot: MetadataSnapshot) -> list[str]:
     keys = [info.key for info in await store.list(SEGMENTS)]
     logs = {LogId(0), *(view.meta.log_id for view in snapshot.collections.values())}
     return sorted(key for log in logs for key in unreferenced(keys, snapshot, log))
+
+
+async def unjournaled(store: ObjectStore, metadata: MetadataStore) -> list[str]:
+    """In what the journal of metadata differs from the metadata, at its version; in words."""
+    held = await metadata.changes(MetadataVersion(0))
+    try:
+        told = await replay(Journal(store), held.version)
+    except StorageError as error:
+        return [f"the metadata journal cannot be replayed: {error.message}"]
+    if told.version != held.version:
+        return [f"metadata is at version {held.version}, its journal at {told.version}"]
+    records = dict(held.puts)
+    return [
+        f"{key} is another one in the metadata journal"
+        for key in sorted(records.keys() | told.records.keys())
+        if records.get(key) != told.records.get(key)
+    ]
 
 
 def _differs(named: NamedObject, sizes: dict[str, int]) -> str | None:
