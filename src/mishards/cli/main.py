@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from mishards.cli import backup, config, handover, restore, roles, status, up
+from mishards.cli import backup, config, handover, repair, restore, roles, status, up
 from mishards.core.errors import MishardsError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("status")(status.status)
 app.command("handover")(handover.handover)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
+app.command("repair")(repair.repair)
 app.add_typer(config.app, name="config")
 
 

@@ -15,6 +15,7 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file.", exists=True, dir_okay=False)
 ]
 Data = Annotated[str | None, typer.Option("--data", help="Data folder, or URL of shared storage.")]
+Metadata = Annotated[str | None, typer.Option("--metadata", help="URL of the metadata store.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting, as section.key=value; may be repeated."),
