@@ -11,7 +11,7 @@ import pytest
 from pymilvus import MilvusClient, MilvusException
 
 from mishards.testing.client_rows import connected, create, insert, nearest, query_of, true_nearest
-from mishards.testing.local_cluster import LocalCluster, LocalProcess, wait_for
+from mishards.testing.local_cluster import LocalCluster, LocalProcess, free_port, wait_for
 
 SEGMENTS = 9
 ROWS = 60
@@ -19,6 +19,7 @@ KEYS = list(range(SEGMENTS * ROWS + 20))
 QUERIES = [query_of(number) for number in range(10)]
 TRUTH = [true_nearest(KEYS, query) for query in QUERIES]
 TAKE_OVER_S = 2.0
+SLOWER = 3.0
 
 Cluster = tuple[LocalCluster, dict[str, LocalProcess], MilvusClient]
 
@@ -84,6 +85,7 @@ def searching(uri: str) -> Iterator[Callable[[], list[float]]]:
 
 
 def test_no_search_fails_when_a_reader_is_killed(three: Cluster) -> None:
+    """R5: the only reader of some segments; every answer on the way is whole."""
     cluster, processes, _ = three
     wait_for(lambda: spread(cluster, {"reader-1", "reader-2", "reader-3"}), "all readers serve")
     with searching(cluster.uri) as took:
@@ -115,7 +117,69 @@ def test_searches_outlive_a_reader_that_stands_still(three: Cluster) -> None:
     wait_for(lambda: spread(cluster, {"reader-1", "reader-2", "reader-3"}), "it is back")
 
 
+def test_with_two_replicas_searches_hardly_notice_that_readers_are_killed(three: Cluster) -> None:
+    """R4, the short form."""
+    kill_readers(three, rounds=3)
+
+
+@pytest.mark.slow
+def test_with_two_replicas_searches_hardly_notice_many_kills_of_readers(three: Cluster) -> None:
+    """R4."""
+    kill_readers(three, rounds=15)
+
+
+def kill_readers(three: Cluster, rounds: int) -> None:
+    """Kill one reader after the other, with a copy of each segment at two of them.
+
+    The calm that this is compared with is one in which as many processes start and die, though
+    none that is searched: on one machine that alone costs time.
+    """
+    cluster, processes, client = three
+    names = ["reader-1", "reader-2", "reader-3"]
+    loaded(client, replicas=2)
+    try:
+        wait_for(lambda: min(copies(cluster)) >= 2, "two readers have each segment")
+        with searching(cluster.uri) as took:
+            began = len(took())
+            for _ in range(rounds):
+                spare = cluster.start("proxy", "--port", str(free_port())).wait_ready()
+                more(took)
+                spare.kill()
+            calm = took()[began:]
+            began = len(took())
+            for number in range(rounds):
+                name = names[number % len(names)]
+                processes[name].kill()
+                more(took)
+                processes[name] = cluster.start("reader", name=name).wait_ready()
+                wait_for(lambda: min(copies(cluster)) >= 2, "two readers have each segment again")
+            harmed = took()[began:]
+    finally:
+        loaded(client, replicas=1)
+    assert p99(harmed) < SLOWER * p99(calm), (p99(harmed), p99(calm))
+
+
+def loaded(client: MilvusClient, replicas: int) -> None:
+    client.release_collection("rows")
+    client.load_collection("rows", replica_number=replicas)
+
+
+def copies(cluster: LocalCluster) -> set[int]:
+    """At how many live readers the segments are open."""
+    return {len(readers) for readers in cluster.serving("rows")}
+
+
+def more(took: Callable[[], list[float]], count: int = 150) -> None:
+    target = len(took()) + count
+    wait_for(lambda: len(took()) >= target, "searches go on")
+
+
+def p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(0.99 * len(seconds))]
+
+
 def test_after_the_death_of_all_readers_everything_is_found_again(three: Cluster) -> None:
+    """R6: an error meanwhile, never an empty success; then everything."""
     cluster, processes, client = three
     names = [name for name in processes if name.startswith("reader")]
     for name in names:

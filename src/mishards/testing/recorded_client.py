@@ -300,16 +300,17 @@ class RecordedClient:
     def _may_repeat(self, operation: Operation, error: Any, deadline_s: float) -> bool:
         """Whether the call may be made again: nobody answered, and it did nothing.
 
-        A read of session level stays with its proxy; anything else goes to the next one.
+        It goes to the next proxy; a read of session level then sees the writes that went there.
         """
         self._broke = _is_away(error)
         if operation.is_write and not _was_never_sent(error):
             return False
         if not self._broke or time.time() + _PAUSE_S >= deadline_s:
             return False
-        if operation.is_write or operation.level is not ConsistencyLevel.SESSION:
-            uris = self._record.uris
-            operation.endpoint = uris[(uris.index(operation.endpoint) + 1) % len(uris)]
+        uris = self._record.uris
+        operation.endpoint = uris[(uris.index(operation.endpoint) + 1) % len(uris)]
+        if operation.is_read and operation.level is ConsistencyLevel.SESSION:
+            operation.guarantee_ts = self._last_write.get(operation.endpoint, 0)
         return True
 
 
