@@ -26,6 +26,7 @@ from mishards.core.ids import (
     Timestamp,
 )
 from mishards.core.schema import CollectionSchema, Metric
+from mishards.core.ttl import ttl_of
 
 DEFAULT_DATABASE = "default"
 DEFAULT_PARTITION = "_default"
@@ -143,6 +144,11 @@ class CollectionMeta(_Record, frozen=True, kw_only=True, tag="collection"):
     @cached_property
     def index_by_field(self) -> dict[str, IndexMeta]:
         return {index.field: index for index in self.indexes}
+
+    @cached_property
+    def ttl_s(self) -> int:
+        """How long rows live; 0: for ever."""
+        return ttl_of(self.schema.properties)
 
     @cached_property
     def loaded_partitions(self) -> frozenset[PartitionId]:

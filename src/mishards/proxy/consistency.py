@@ -25,10 +25,17 @@ _GREATEST_LAG_MS = 24 * 3600 * 1000
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """`read_ts` to see everything up to; `from_storage` when only storage can tell how far."""
+    """What a read is to see.
+
+    Attributes:
+        read_ts: everything up to this …
+        from_storage: … when only storage can tell how far.
+        expired: … but for rows up to this.
+    """
 
     read_ts: Timestamp
     from_storage: bool = False
+    expired: Timestamp = Timestamp(0)
 
 
 class ConsistencyClock:

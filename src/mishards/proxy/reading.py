@@ -11,6 +11,7 @@ from mishards.cluster.membership import Membership, MembershipView
 from mishards.core.errors import DeadlineExceeded, SegmentUnavailable
 from mishards.core.ids import MetadataVersion, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
+from mishards.core.ttl import expired_up_to
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.snapshot import CollectionView
 from mishards.proxy.assignment import Assignment
@@ -83,6 +84,7 @@ def read_point(
         segments=tuple(SegmentId(unit) for unit in units if unit > 0),
         growing=-view.id in units,
         partitions=scope.partitions,
+        expired=moment.expired,
     )
 
 
@@ -118,17 +120,26 @@ class Reading:
 
     def moment_now(self, call: SearchCall | QueryCall, view: CollectionView) -> Moment | None:
         level = view.meta.consistency if call.consistency is None else call.consistency
-        return self._consistency.moment_now(view.meta.log_id, level, call.guarantee_ts)
+        moment = self._consistency.moment_now(view.meta.log_id, level, call.guarantee_ts)
+        return None if moment is None else self._aged(moment, view)
+
+    def _aged(self, moment: Moment, view: CollectionView) -> Moment:
+        """Without what has outlived the collection's TTL."""
+        if not (ttl_s := view.meta.ttl_s):
+            return moment
+        expired = expired_up_to(ttl_s, self.state.log_time(view.meta.log_id))
+        return msgspec.structs.replace(moment, expired=expired)
 
     async def moment(
         self, call: SearchCall | QueryCall, view: CollectionView, deadline_s: float
     ) -> Moment:
         if isinstance(call, QueryCall) and call.as_of:
-            return Moment(Timestamp(call.as_of))
+            return self._aged(Moment(Timestamp(call.as_of)), view)
         level = view.meta.consistency if call.consistency is None else call.consistency
         remaining = deadline_s - self._runtime.monotonic_s()
         log_id = view.meta.log_id
-        return await self._consistency.moment(log_id, level, call.guarantee_ts, remaining)
+        moment = await self._consistency.moment(log_id, level, call.guarantee_ts, remaining)
+        return self._aged(moment, view)
 
     def table(self, view: CollectionView) -> RouteTable:
         """Preference lists of the collection among the readers of this moment."""
@@ -236,7 +247,7 @@ class Reading:
         if moment.from_storage:
             ends = {answer.read_ts for _, answer in gathered.served}
             if len(ends) > 1:
-                latest = Moment(max(ends))
+                latest = Moment(max(ends), expired=moment.expired)
                 gathered = await self._read_once(plan, request, latest, deadline_s, partial)
         return gathered
 

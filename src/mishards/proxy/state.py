@@ -13,6 +13,7 @@ import msgspec
 
 from mishards.core.ids import EntrySeq, LogId, MetadataVersion, Timestamp
 from mishards.core.runtime import Runtime
+from mishards.core.timestamps import compose
 from mishards.log.entry import Entry
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import MetadataSnapshot
@@ -46,6 +47,15 @@ class ProxyState:
     def log(self, log_id: LogId) -> KnownLog:
         """What is known of a log; of one never heard of, nothing."""
         return self._logs.get(log_id, _UNHEARD)
+
+    def log_time(self, log_id: LogId) -> Timestamp:
+        """What time it is by the clock of the log's leader, going on from what was heard last; by
+        the own clock where nothing was."""
+        known = self.log(log_id)
+        if not known.timestamp:
+            return compose(self._runtime.now_ms())
+        since_ms = int(1000 * (self._runtime.monotonic_s() - known.heard_s))
+        return Timestamp(known.timestamp + compose(since_ms))
 
     def logs(self) -> dict[LogId, KnownLog]:
         """All logs heard of."""

@@ -35,12 +35,17 @@ class GrowingSpan:
         after: Timestamp,
         read_ts: Timestamp,
         partitions: Collection[PartitionId],
+        expired: Timestamp,
     ) -> None:
-        """Raises `StalePlan` when rows after `after` were let go."""
+        """Rows up to `expired` are not seen. Raises `StalePlan` when rows after `after` were let
+        go."""
         self.view = view
         self.read_ts = read_ts
         self.partitions = partitions
-        self.low, self.high = view.span(after, read_ts)
+        low, high = view.span(after, read_ts)
+        if expired > after:
+            low = min(max(low, int(view.timestamps.searchsorted(expired, "right"))), high)
+        self.low, self.high = low, high
 
     @property
     def rows(self) -> int:

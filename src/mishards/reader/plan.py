@@ -25,6 +25,7 @@ class ReadState(NamedTuple):
 
     Attributes:
         growing: None when no growing row is asked for, or there is none.
+        expired: rows with timestamps up to this are not seen.
         failures: units that cannot be served.
     """
 
@@ -33,13 +34,18 @@ class ReadState(NamedTuple):
     segments: list[OpenSegment]
     growing: GrowingSpan | None
     failures: tuple[UnitFailure, ...] = ()
+    expired: Timestamp = Timestamp(0)
 
 
 def rows_of_segment(
-    opened: OpenSegment, read_ts: Timestamp, selection: Selection | None, masks: MaskCache
+    opened: OpenSegment, state: ReadState, selection: Selection | None, masks: MaskCache
 ) -> PackedMask | None:
     """The rows that are visible and match; None when all do."""
-    live, count = opened.mask.visible(read_ts)
+    live, count = opened.mask.visible(state.read_ts)
+    if state.expired >= opened.meta.min_ts:
+        fresh = bitmaps.pack(opened.segment.timestamps > state.expired)
+        live = fresh if live is None else live & fresh
+        count = bitmaps.count(live)
     if selection is None:
         return None if live is None else PackedMask(live, count)
     if selection.key is None:

@@ -82,7 +82,7 @@ class Querier:
             if keys is not None:
                 total += len(self._places(opened, state, selection, keys))
                 continue
-            rows = rows_of_segment(opened, state.read_ts, selection, self._masks)
+            rows = rows_of_segment(opened, state, selection, self._masks)
             total += opened.segment.rows if rows is None else rows.rows
         if (span := state.growing) is not None:
             total += len(self._growing_places(span, selection, keys))
@@ -96,7 +96,7 @@ class Querier:
         keys: pa.Array | None,
     ) -> Array:
         """Offsets of the rows that are visible, match and have one of the keys, ascending."""
-        rows = rows_of_segment(opened, state.read_ts, selection, self._masks)
+        rows = rows_of_segment(opened, state, selection, self._masks)
         if rows is None:
             if keys is None:
                 return np.arange(opened.segment.rows)

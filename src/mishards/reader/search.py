@@ -168,7 +168,7 @@ class Searcher:
     def _search_segment(
         self, opened: OpenSegment, state: ReadState, target: Target, queries: Floats, k: int
     ) -> tuple[Floats, Offsets] | None:
-        rows = rows_of_segment(opened, state.read_ts, target.selection, self._masks)
+        rows = rows_of_segment(opened, state, target.selection, self._masks)
         if rows is not None and rows.rows == 0:
             return None
         index: VectorIndex | None = opened.index(target.meta)

@@ -121,7 +121,7 @@ def _read_state(
     growing = None
     if at.growing:
         partitions = at.partitions or state.partitions
-        span = GrowingSpan(state.rows.view, at.checkpoint, read_ts, partitions)
+        span = GrowingSpan(state.rows.view, at.checkpoint, read_ts, partitions, at.expired)
         if span.rows:
             growing = span
-    return ReadState(state.view, read_ts, segments, growing, failures)
+    return ReadState(state.view, read_ts, segments, growing, failures, at.expired)

@@ -346,6 +346,7 @@ class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         segments: sealed segments to answer for.
         growing: whether to answer for growing rows.
         partitions: of the growing rows; empty means all.
+        expired: rows with timestamps up to this have outlived the collection's TTL.
     """
 
     collection: CollectionId
@@ -357,6 +358,7 @@ class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     segments: tuple[SegmentId, ...] = ()
     growing: bool = False
     partitions: tuple[PartitionId, ...] = ()
+    expired: Timestamp = Timestamp(0)
 
 
 class Search(_Message, frozen=True, kw_only=True, tag="search"):

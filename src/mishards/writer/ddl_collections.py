@@ -18,6 +18,7 @@ from mishards.core.errors import (
 )
 from mishards.core.ids import DDL_LOG, CollectionId, LogId, PartitionId
 from mishards.core.schema import CollectionSchema, check_name, check_schema
+from mishards.core.ttl import ttl_of
 from mishards.metadata.models import (
     DEFAULT_PARTITION,
     CollectionMeta,
@@ -57,6 +58,7 @@ def create_collection(snapshot: MetadataSnapshot, message: CreateCollection, fre
     database = snapshot.database(message.database)
     schema = message.schema
     check_schema(schema)
+    ttl_of(schema.properties)
     if message.shards < 1:
         raise InvalidParameter(f"invalid num_shards {message.shards}: at least 1 is allowed")
     consistency = _consistency(message.consistency)
@@ -174,8 +176,9 @@ def _moved(view: CollectionView, target: DatabaseMeta, name: str, fresh: Fresh) 
 
 
 def alter_collection(snapshot: MetadataSnapshot, message: AlterCollection, fresh: Fresh) -> Edit:
-    """Raises: DatabaseNotFound, CollectionNotFound."""
+    """Raises: DatabaseNotFound, CollectionNotFound, InvalidParameter."""
     meta = named(snapshot, message.database, message.name).meta
+    ttl_of(message.properties)
     properties = merge_properties(meta.schema.properties, message.properties, message.removed)
     if properties == meta.schema.properties:
         return NOTHING

@@ -36,6 +36,7 @@ from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.damage import DamagedIndexes
 from mishards.writer.edit import Edit
+from mishards.writer.expire import Expiry
 from mishards.writer.flush import Flusher, LogPosition
 from mishards.writer.takeover import Reign
 from mishards.writer.trim import LogEnds, LogTrimmer
@@ -126,7 +127,10 @@ class Leading:
             log_id,
         )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
-        self._cleaning: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
+        expiry = Expiry(runtime, config, self.catalog, log_id, lambda: Timestamp(self.newest))
+        self._cleaning: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [
+            ("expiry", expiry.run)
+        ]
         if peers is not None:
             collector = GarbageCollector(
                 runtime, config, store, self.catalog, self.construction, peers, log_id
@@ -141,7 +145,7 @@ class Leading:
                 log_id,
                 self._log_ends,
             )
-            self._cleaning = [("collection", collector.run), ("trimming", trimmer.run)]
+            self._cleaning += [("collection", collector.run), ("trimming", trimmer.run)]
 
     async def begin(self, node_id: NodeId) -> None:
         """Name the leader in the metadata, and start the background tasks.

@@ -28,7 +28,6 @@ from mishards.rpc.messages import (
 )
 
 _SWITCHES = ("allow_insert_auto_id", "partitionkey.isolation", "dynamicfield.enabled")
-_TIME_TO_LIVE = "collection.ttl.seconds"
 
 
 def find_collection(
@@ -52,8 +51,6 @@ def _check_properties(properties: Pairs) -> None:
     for key, value in properties:
         if key in _SWITCHES and is_true(value):
             raise Unimplemented(f"property {key} is not served")
-        if key == _TIME_TO_LIVE and value.strip() not in ("", "0", "-1"):
-            raise Unimplemented(f"property {key} is not served: rows do not expire")
 
 
 async def create_collection(proxy: ProxyApi, request: Any) -> Any:

@@ -163,11 +163,25 @@ def test_defaults_that_do_not_fit_are_refused(call: Any) -> None:
 
 def test_properties_that_would_be_without_effect_are_refused(call: Any) -> None:
     create(call)
-    for key, value in (("collection.ttl.seconds", "60"), ("allow_insert_auto_id", "true")):
+    key = "allow_insert_auto_id"
+    request = Prepare.alter_collection_request("books", properties={key: "true"})
+    status = call("AlterCollection", request, Status)
+    assert (status.code, key in status.reason) == (10, True)
+    assert create(call, name="other", properties={key: "true"}).code == 10
+
+
+def test_a_time_to_live_that_is_none_is_refused(call: Any) -> None:
+    create(call)
+    key = "collection.ttl.seconds"
+    for value in ("-2", "3155760001", "9" * 5000, "1.5", "1e3", "ten", "²"):
         request = Prepare.alter_collection_request("books", properties={key: value})
         status = call("AlterCollection", request, Status)
-        assert (status.code, key in status.reason) == (10, True)
-        assert create(call, name="other", properties={key: value}).code == 10
+        assert (status.code, "TTL" in status.reason.upper()) == (1100, True), status.reason
+        assert create(call, name="other", properties={key: value}).code == 1100
+    for value in ("0", "-1", "60", "3155760000"):
+        request = Prepare.alter_collection_request("books", properties={key: value})
+        assert call("AlterCollection", request, Status).code == 0
+        assert Described(raw=describe(call)).dict()["properties"] == {key: value}
 
 
 def test_properties_are_set_and_removed(call: Any) -> None:
