@@ -8,13 +8,12 @@ as rows without a body until they are pruned, so that changes can be told.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mishards.core.errors import DataInUse, MetadataConflict, MetadataUnavailable
+from mishards.core.errors import DataInUse, MetadataConflict
 from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.core.runtime import Runtime
 from mishards.metadata.protocol import Changes
@@ -53,9 +52,6 @@ class SqlMetadataStore:
         self._runtime = runtime
         self._engine = open_engine(url, lock_wait_s=lock_wait_s)
         self._name = self._engine.url.render_as_string(hide_password=True)
-        sqlite = self._engine.url.get_backend_name() == "sqlite"
-        self._file = Path(str(self._engine.url.database)) if sqlite else None
-        self._file_id: tuple[int, int] | None = None
 
     async def open(self, cluster_id: str) -> str:
         return await self._runtime.blocking(self._open, cluster_id)
@@ -96,7 +92,6 @@ class SqlMetadataStore:
 
     def _run(self, transaction: Any, work: Callable[..., T], *args: Any) -> T:
         try:
-            self._check_file()
             with transaction(self._engine) as connection:
                 return work(connection, *args)
         except sa.exc.SQLAlchemyError as error:
@@ -105,32 +100,9 @@ class SqlMetadataStore:
     def _open(self, cluster_id: str) -> str:
         try:
             with schema_transaction(self._engine) as connection:
-                found = _open(connection, cluster_id, self._name)
+                return _open(connection, cluster_id, self._name)
         except sa.exc.SQLAlchemyError as error:
             raise metadata_error(self._name, error) from error
-        if self._file is not None:
-            self._file_id = _file_id(self._file)
-        return found
-
-    def _check_file(self) -> None:
-        """Notice that the file was removed or replaced: SQLite would go on with the old one,
-        which nobody else sees, or make an empty one."""
-        if self._file is None or self._file_id is None:
-            return
-        try:
-            found = _file_id(self._file)
-        except OSError as error:
-            raise MetadataUnavailable(
-                f"the metadata database {self._name} cannot be reached: {error}"
-            ) from error
-        if found != self._file_id:
-            self._engine.dispose()
-            self._file_id = found
-
-
-def _file_id(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def _open(connection: Connection, cluster_id: str, name: str) -> str:

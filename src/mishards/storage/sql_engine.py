@@ -3,8 +3,8 @@
 Invariants: what a read transaction sees is one state; a write transaction that has locked a row
 reads the newest committed state after that. On SQLite a transaction is begun explicitly (`BEGIN`,
 or `BEGIN IMMEDIATE` through `write_transaction`), a commit is on disk when it returns
-(`synchronous=FULL`), and readers do not block the writer (WAL). On a server every wait ends, see
-`storage.sql_servers`.
+(`synchronous=FULL`), readers do not block the writer (WAL), and a file that was replaced is noticed
+(`storage.sql_file`). On a server every wait ends, see `storage.sql_servers`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from mishards.core.errors import ConfigError, PluginError
+from mishards.storage.sql_file import FileWatch
 from mishards.storage.sql_servers import ANSWER_S, open_server, with_driver
 
 BUSY_TIMEOUT_S = 5.0
@@ -124,6 +125,7 @@ def _open_sqlite(url: URL, lock_wait_s: float) -> Engine:
     engine = sa.create_engine(url, connect_args={"timeout": lock_wait_s})
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
+    FileWatch(engine)
     return engine
 
 

@@ -73,3 +73,44 @@ def test_a_missing_driver_is_an_error_without_the_password() -> None:
     with pytest.raises(PluginError, match="no driver") as caught:
         open_engine("oracle+nothing://user:secret@host/db")
     assert "secret" not in caught.value.message
+
+
+def test_a_replaced_file_is_opened_anew(tmp_path: Path) -> None:
+    engines = [open_engine(f"sqlite:///{tmp_path}/{name}.db") for name in ("old", "new")]
+    try:
+        for engine, name in zip(engines, ("old", "new"), strict=True):
+            with write_transaction(engine) as writer:
+                writer.exec_driver_sql(f"CREATE TABLE {name} (a INTEGER)")
+            assert tables(engine) == [name]
+        engines[1].dispose()
+        for leftover in tmp_path.glob("old.db-*"):  # SQLite would lay them over any file
+            leftover.unlink()
+        (tmp_path / "new.db").replace(tmp_path / "old.db")
+        assert tables(engines[0]) == ["new"]
+    finally:
+        for engine in engines:
+            engine.dispose()
+
+
+def test_a_removed_file_is_not_made_anew(tmp_path: Path) -> None:
+    file, away = tmp_path / "file.db", tmp_path / "away.db"
+    engine = open_engine(f"sqlite:///{file}")
+    try:
+        with write_transaction(engine) as writer:
+            writer.exec_driver_sql("CREATE TABLE t (a INTEGER)")
+            writer.exec_driver_sql("INSERT INTO t VALUES (1)")
+        engine.dispose()
+        file.rename(away)
+        for _ in range(2):
+            with pytest.raises(sa.exc.OperationalError, match=r"file\.db is gone"):
+                tables(engine)
+        assert not file.exists()
+        away.rename(file)
+        assert tables(engine) == ["t"]
+    finally:
+        engine.dispose()
+
+
+def tables(engine: sa.Engine) -> list[str]:
+    with read_transaction(engine) as reader:
+        return sa.inspect(reader).get_table_names()
