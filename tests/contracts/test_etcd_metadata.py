@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from mishards.core.errors import DataInUse, MetadataConflict, MetadataUnavailable, Unavailable
 from mishards.core.ids import Epoch, LogId, MetadataVersion
@@ -217,12 +218,35 @@ def test_a_store_that_was_not_opened_is_unavailable(url: str) -> None:
     asyncio.run(main())
 
 
+def test_an_account_is_used_and_a_forgotten_token_renewed(etcd: Etcd) -> None:
+    def call(path: str, **body: Any) -> None:
+        answer = requests.post(f"http://{server.endpoint}/v3/{path}", json=body, timeout=10)
+        assert answer.ok, answer.text
+
+    async def case(store: EtcdMetadataStore, other: EtcdMetadataStore) -> None:
+        server.restart()  # with it go the tokens
+        assert await other.version() == 1
+        await commit(store, 2, {"a": b"2"})
+        assert await state(store) == (2, {"a": b"2"})
+
+    with Etcd() as server:
+        call("auth/role/add", name="root")
+        call("auth/user/add", name="root", password="p@ss")
+        call("auth/user/grant", user="root", role="root")
+        call("auth/enable")
+        url = server.database("one")
+        run(url.replace("://", "://root:p%40ss@"), case)
+        for wrong in (url, url.replace("://", "://root:wrong@")):
+            with pytest.raises(InvalidRequest, match="user"):
+                run(wrong, case)
+
+
 def test_any_member_of_a_cluster_serves(etcd: Etcd) -> None:
     members = joined(3)
     try:
         for member in members:
             member.start()
-        wait_for(lambda: all(member.healthy() for member in members), "etcd members agree")
+        wait_for(lambda: agreed(members), "etcd members agree", 60)
 
         async def case(store: EtcdMetadataStore, other: EtcdMetadataStore) -> None:
             members[0].kill()
@@ -236,6 +260,12 @@ def test_any_member_of_a_cluster_serves(etcd: Etcd) -> None:
     finally:
         for member in members:
             member.close()
+
+
+def agreed(members: list[Etcd]) -> bool:
+    for member in members:
+        assert member.running, member.output()
+    return all(member.healthy() for member in members)
 
 
 async def version(store: EtcdMetadataStore) -> int:

@@ -16,7 +16,7 @@ from etcd3gw.client import Etcd3Client
 from etcd3gw.exceptions import Etcd3Exception
 
 from mishards.core.errors import Unavailable
-from mishards.storage.etcd_errors import certainly_not_sent, etcd_error
+from mishards.storage.etcd_errors import certainly_not_sent, etcd_error, is_expired
 from mishards.storage.etcd_requests import (
     Answer,
     Found,
@@ -108,7 +108,16 @@ class EtcdClient:
         with self._lock:
             idle = self._idle[place]
             client = idle.pop() if idle else None
-        client = client or self._connect(place)
+        if client is not None:
+            try:
+                return self._post(place, client, body)
+            except Etcd3Exception as error:
+                if not is_expired(error):
+                    raise
+        return self._post(place, self._connect(place), body)
+
+    def _post(self, place: int, client: Etcd3Client, body: Part) -> Answer:
+        """Use a connection, and keep it where it worked."""
         try:
             answer: Any = client.post(client.get_url("kv/txn"), json=body)
         except BaseException:
@@ -134,4 +143,16 @@ class EtcdClient:
             session=session,
         )
         client.timeout = (CONNECT_S, self._answer_s)  # type: ignore[assignment]
+        if self._url.user:
+            self._log_in(client)
         return client
+
+    def _log_in(self, client: Etcd3Client) -> None:
+        """Give the connection a token of the account; etcd forgets it after minutes of rest."""
+        account = {"name": self._url.user, "password": self._url.password}
+        try:
+            answer = client.post(client.get_url("auth/authenticate"), json=account)
+            client.session.headers["Authorization"] = answer["token"]
+        except BaseException:
+            client.session.close()
+            raise

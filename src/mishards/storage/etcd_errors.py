@@ -11,7 +11,7 @@ from etcd3gw.exceptions import Etcd3Exception
 from mishards.core.errors import DiskFull, InternalError, StorageError, SystemFault, Unavailable
 
 # Codes of gRPC, which the gateway gives in its answer.
-_INVALID, _EXHAUSTED, _OUT_OF_RANGE = 3, 8, 11
+_INVALID, _EXHAUSTED, _OUT_OF_RANGE, _UNAUTHENTICATED = 3, 8, 11, 16
 
 
 class InvalidRequest(InternalError):
@@ -45,6 +45,11 @@ def certainly_not_sent(error: BaseException) -> bool:
         return True
     reason = getattr(cause.args[0], "reason", None) if cause and cause.args else None
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def is_expired(error: Exception) -> bool:
+    """Whether etcd does not know the connection's token any more; nothing was done."""
+    return _told(error)[0] == _UNAUTHENTICATED
 
 
 def _reason(error: BaseException) -> str:

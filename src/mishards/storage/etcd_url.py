@@ -1,4 +1,4 @@
-"""What an etcd URL says: `etcd://host:port[,host:port]/prefix[?ca=…&cert=…&key=…]`."""
+"""What an etcd URL says: `etcd://[user:password@]host:port[,host:port]/prefix[?ca=…&cert=…&key=…]`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class EtcdUrl(msgspec.Struct, frozen=True):
         prefix: what all keys begin with, up to their first slash.
         ca: file of the certificates that the server is checked by; given, TLS is used.
         cert: file of the client's certificate, and `key` of its key; empty for none.
+        user: whose account is used, with `password`; empty for none.
     """
 
     endpoints: tuple[tuple[str, int], ...]
@@ -28,10 +29,12 @@ class EtcdUrl(msgspec.Struct, frozen=True):
     ca: str = ""
     cert: str = ""
     key: str = ""
+    user: str = ""
+    password: str = ""
 
     @property
     def name(self) -> str:
-        """The URL as messages show it."""
+        """The URL as messages show it: without account and files."""
         hosts = (
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.endpoints
         )
@@ -47,8 +50,10 @@ def parse_etcd_url(url: str) -> EtcdUrl:
     parts = urlsplit(url)
     if parts.scheme != "etcd":
         raise _invalid(url, f"expected etcd://, not {parts.scheme}://")
-    if "@" in parts.netloc:
-        raise _invalid(url, "a user and password are not taken; name a client certificate")
+    account, _, members = parts.netloc.rpartition("@")
+    user, separator, password = account.partition(":")
+    if account and not (user and separator):
+        raise _invalid("etcd://…@" + members, "an account is user:password")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(options.keys() - set(_FILES)):
         raise _invalid(url, f"unknown parameter {unknown[0]!r}; known are: {', '.join(_FILES)}")
@@ -57,8 +62,10 @@ def parse_etcd_url(url: str) -> EtcdUrl:
     if "cert" in options and "ca" not in options:
         raise _invalid(url, "cert and key need ca")
     return EtcdUrl(
-        endpoints=tuple(_endpoint(url, text) for text in parts.netloc.split(",")),
+        endpoints=tuple(_endpoint(url, text) for text in members.split(",")),
         prefix=unquote(parts.path).strip("/") or PREFIX,
+        user=unquote(user),
+        password=unquote(password),
         **options,
     )
 

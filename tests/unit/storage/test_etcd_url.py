@@ -23,6 +23,15 @@ def test_certificates_are_files() -> None:
     assert "pem" not in found.name
 
 
+def test_an_account_is_read_and_not_shown() -> None:
+    found = parse_etcd_url("etcd://me:p%40ss%3A@a:1,b:2/p")
+    assert (found.user, found.password, found.endpoints) == ("me", "p@ss:", (("a", 1), ("b", 2)))
+    assert found.name == "etcd://a:1,b:2/p"
+    with pytest.raises(ConfigError) as refused:
+        parse_etcd_url("etcd://secret@a/p")
+    assert "secret" not in refused.value.message
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -30,7 +39,7 @@ def test_certificates_are_files() -> None:
         ("etcd://a,,b/p", "an empty host"),
         ("etcd://a:x/p", "'x'"),
         ("etcd://a:99999/p", "out of range"),
-        ("etcd://u:p@a/p", "user and password"),
+        ("etcd://secret@a/p", "an account is user:password"),
         ("etcd://a/p?tls=1", "unknown parameter 'tls'; known are: ca, cert, key"),
         ("etcd://a/p?cert=c&ca=x", "need each other"),
         ("etcd://a/p?cert=c&key=k", "need ca"),
