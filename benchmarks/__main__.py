@@ -13,17 +13,20 @@ from typing import Any
 
 from benchmarks.table import markdown
 
-SUITES = ("search", "hop", "engine", "memory", "compaction", "logs")
+SUITES = ("search", "hop", "engine", "memory", "compaction", "logs", "takeover", "commit")
 _RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks")
+    parser.add_argument("suites", nargs="*", default=[], metavar="suite", help="all by default")
     parser.add_argument("--only", choices=SUITES, action="append", help="may be repeated")
     parser.add_argument("--quick", action="store_true", help="small data, short runs")
     chosen = parser.parse_args()
+    if unknown := set(chosen.suites) - set(SUITES):
+        parser.error(f"unknown suites {', '.join(unknown)}; there are {', '.join(SUITES)}")
     rows: list[dict[str, Any]] = []
-    for name in chosen.only or SUITES:
+    for name in [*chosen.suites, *(chosen.only or [])] or SUITES:
         rows += import_module(f"benchmarks.{name}").run(chosen.quick)
     machine = {"cores": os.cpu_count(), "platform": platform.platform()}
     when = datetime.now(UTC).isoformat(timespec="seconds")
