@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from mishards.cli import backup, config, handover, repair, restore, roles, status, up
+from mishards.cli import backup, check, config, handover, repair, restore, roles, status, up
 from mishards.core.errors import MishardsError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("handover")(handover.handover)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("repair")(repair.repair)
+app.command("check")(check.check)
+app.command("scrub")(check.scrub)
 app.add_typer(config.app, name="config")
 
 

@@ -34,7 +34,9 @@ from mishards.reader.search import Searcher
 from mishards.reader.segments import SegmentOpener
 from mishards.reader.states import CatchUp, ReadStates
 from mishards.rpc.messages import (
+    DamageReply,
     Fetch,
+    LookAgain,
     Message,
     NodeStatus,
     Query,
@@ -173,6 +175,8 @@ class Reader:
                     return await self._query(message, context.deadline_s)
                 case Fetch():
                     return await self._fetch(message, context.deadline_s)
+                case LookAgain():
+                    return await self._look_again(message)
         raise Unimplemented(f"a reader does not answer {type(message).__name__}")
 
     def handle_now(self, message: Message) -> Reply | None:
@@ -231,6 +235,16 @@ class Reader:
         return await self._runtime.blocking(
             fetch_rows, state.view, state.rows.view, segments, message
         )
+
+    async def _look_again(self, message: LookAgain) -> DamageReply:
+        """Segments that are not open are looked at when they are opened anyway."""
+        state = self._states.state(message.collection)
+        if message.segment not in state.open:
+            return DamageReply(rebuilt=False, reason="the segment is not open here")
+        error = await self._opener.look_again(state, message.segment)
+        if error is None:
+            return DamageReply(rebuilt=False, reason="the segment is sound where it is read")
+        return DamageReply(rebuilt=False, refused=True, reason=error.message)
 
     def held(self, collection: CollectionId) -> CollectionState:
         """What is held of a collection.

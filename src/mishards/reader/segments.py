@@ -225,6 +225,22 @@ class SegmentOpener:
             if (opened := states[collection].open.get(segment_id)) is not None:
                 await self.attach(states[collection], opened)
 
+    async def look_again(
+        self, state: CollectionState, segment_id: SegmentId
+    ) -> MishardsError | None:
+        """Open an open segment anew, checksums compared; what is wrong with it, where it is.
+
+        Raises:
+            StalePlan: the newest metadata does not name it.
+            StorageError: storage failed.
+        """
+        await self.close_segment(state, segment_id)
+        try:
+            await self.open(state, segment_id)
+        except DAMAGE as error:
+            return error
+        return None
+
     async def close_segment(self, state: CollectionState, segment_id: SegmentId) -> None:
         """Let go of a segment; searches that use it end undisturbed."""
         if (opened := state.open.pop(segment_id, None)) is not None:

@@ -124,10 +124,20 @@ class ReportDamage(_Message, frozen=True, kw_only=True, tag="report_damage"):
     log: LogId = LogId(0)
 
 
+class LookAgain(_Message, frozen=True, kw_only=True, tag="look_again"):
+    """A segment's files were found damaged; a reader that has it open compares them once more, and
+    refuses it from then on where that is so."""
+
+    collection: CollectionId
+    segment: SegmentId
+
+
 class DamageReply(_Message, frozen=True, kw_only=True, tag="damage_reply"):
-    """What came of a report: whether the index is built anew, and why or why not."""
+    """What came of a report: whether an index is built anew, or a segment refused, and why or why
+    not."""
 
     rebuilt: bool
+    refused: bool = False
     reason: str = ""
 
 
@@ -545,6 +555,7 @@ Message = (
     | AllocateTimestamp
     | Flush
     | ReportDamage
+    | LookAgain
     | Ddl
     | DdlOnce
     | Follow

@@ -8,6 +8,7 @@ from mishards.core.errors import NotReady
 from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId
 from mishards.rpc.messages import (
     Fetch,
+    LookAgain,
     Message,
     NodeStatus,
     Query,
@@ -17,7 +18,7 @@ from mishards.rpc.messages import (
 )
 from mishards.rpc.protocol import CallContext, Handler
 
-_READS = (Search, Query, Fetch)
+_READS = (Search, Query, Fetch, LookAgain)
 
 
 class RoleDispatcher:

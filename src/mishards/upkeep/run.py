@@ -9,7 +9,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from mishards.core.errors import DataInUse, MishardsError
+import msgspec
+
+from mishards.backup.progress import Progress, Unwatched
+from mishards.core.errors import DataInUse, InvalidParameter, MishardsError
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
 from mishards.metadata.journal import Journal
@@ -17,7 +20,10 @@ from mishards.rpc.messages import NodeStatus
 from mishards.server.config import Config
 from mishards.server.seams import Seams, open_plain_seams
 from mishards.storage.lock import DataLock
+from mishards.upkeep.findings import Inspected
+from mishards.upkeep.inspection import Inspection
 from mishards.upkeep.repair import RepairReport, repair
+from mishards.upkeep.telling import tell_cluster
 
 _ASK_S = 2.0
 _THREADS = 4
@@ -45,6 +51,49 @@ async def run_repair(config: Config, *, dry_run: bool = False, force: bool = Fal
         if careful:
             await _check_no_writer(seams)
         return await repair(seams.metadata, Journal(seams.store), dry_run=dry_run, force=force)
+
+
+async def run_inspection(
+    config: Config,
+    progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    rate_bytes_s: float = 0.0,
+    report: bool = False,
+) -> Inspected:
+    """Look at a data set, live or stopped.
+
+    Args:
+        deep: read everything and compare checksums.
+        rate_bytes_s: most bytes read a second; 0 for no limit.
+        report: tell the nodes of what is damaged.
+
+    Raises:
+        ConfigError: there is no such data set.
+        InvalidParameter: the rate is negative.
+        DataInUse: it belongs to another cluster.
+        CorruptObject: its identity is damaged.
+        StorageError, MetadataUnavailable: try again.
+    """
+    if rate_bytes_s < 0:
+        raise InvalidParameter(f"invalid rate of {rate_bytes_s:g} bytes a second: 0 or more")
+    config.require_data()
+    async with _open(config) as seams:
+        cluster = await seams.metadata.open("")
+        inspection = Inspection(
+            seams.runtime,
+            seams.store,
+            seams.metadata,
+            progress or Unwatched(),
+            deep=deep,
+            rate_bytes_s=rate_bytes_s,
+        )
+        found = await inspection.run(cluster)
+        if not report:
+            return found
+        nodes = await seams.registry.nodes()
+        told = await tell_cluster(seams.transport, nodes, found.findings)
+        return msgspec.structs.replace(found, repairs=told)
 
 
 def _sole_writer(config: Config) -> DataLock:
