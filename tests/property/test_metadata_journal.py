@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
@@ -86,12 +87,21 @@ async def records(store: MemoryMetadataStore) -> dict[str, bytes]:
 
 
 class Process:
-    """Its calls take time, fail, or are its last."""
+    """Its calls take time, fail, arrive late, or are its last."""
 
-    def __init__(self, chance: random.Random, troubles: float) -> None:
+    def __init__(
+        self, chance: random.Random, troubles: float, late: list[asyncio.Task[None]]
+    ) -> None:
         self.chance = chance
         self.troubles = troubles
+        self.late = late
         self.dead = False
+
+    async def later(self, work: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+        for _ in range(self.chance.randrange(200)):
+            await asyncio.sleep(0)
+        with contextlib.suppress(MishardsError):
+            await work(*args)
 
     async def step(self) -> None:
         for _ in range(self.chance.choice((0, 0, 1, 2, 5))):
@@ -119,6 +129,9 @@ class Reached:
             if fails and name == "create" and chance.random() < 0.4:
                 await work(args[0], args[1][: chance.randrange(40)])
                 raise self.error("torn")
+            if fails and name in ("create", "commit", "begin_epoch") and chance.random() < 0.3:
+                self.process.late.append(asyncio.create_task(self.process.later(work, args)))
+                raise self.error("given up; it arrives late")
             if fails and chance.random() < 0.5:
                 raise self.error("failed")
             result = await work(*args)
@@ -143,9 +156,10 @@ class World:
         self.runtime = SystemRuntime()
         self.acknowledged: dict[int, tuple[dict[str, bytes], tuple[str, ...]]] = {}
         self.number = 0
+        self.late: list[asyncio.Task[None]] = []
 
     def layer(self, troubles: float) -> JournaledMetadata:
-        process = Process(self.chance, troubles)
+        process = Process(self.chance, troubles, self.late)
         database: Any = Reached(process, self.database, MetadataUnavailable)
         objects: Any = Reached(process, self.objects, StorageError)
         return JournaledMetadata(
@@ -160,6 +174,7 @@ class World:
         async with asyncio.TaskGroup() as group:
             for log_id in LOGS:
                 group.create_task(self.reigns(log_id, leaders))
+        await asyncio.gather(*self.late)
 
     async def reigns(self, log_id: LogId, leaders: int) -> None:
         """One leader after another; the one of before may still believe that it leads."""

@@ -25,7 +25,8 @@ def repair(
         bool,
         typer.Option(
             "--force",
-            help="Even while a writer lives; where database and journal differ, take the journal.",
+            help="Even while a writer lives; take the journal where the two differ, make it "
+            "anew where they agree.",
         ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,

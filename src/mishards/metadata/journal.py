@@ -125,14 +125,16 @@ class Journal:
             raise CorruptObject(f"{key!r} holds version {snapshot.version}")
         return snapshot
 
-    async def add_snapshot(self, snapshot: JournalSnapshot) -> None:
+    async def add_snapshot(self, version: MetadataVersion, data: bytes) -> None:
         """Put a snapshot down, unless a sound one of its version is there.
+
+        Args:
+            data: of the snapshot, encoded; which takes long where there are very many records.
 
         Raises:
             DiskFull, StorageError: it may or may not be there.
         """
-        data = encode_journal(snapshot)
-        key = snapshot_key(snapshot.version)
+        key = snapshot_key(version)
         try:
             await self._store.create(key, data)
         except ObjectExists:

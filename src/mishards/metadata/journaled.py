@@ -36,7 +36,12 @@ from mishards.core.errors import (
 from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.core.runtime import Runtime
 from mishards.metadata.journal import Contents, Journal
-from mishards.metadata.journal_format import JournalEntry, JournalSnapshot, TornJournal
+from mishards.metadata.journal_format import (
+    JournalEntry,
+    JournalSnapshot,
+    TornJournal,
+    encode_journal,
+)
 from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.storage.protocol import ObjectStore
 
@@ -295,10 +300,13 @@ class JournaledMetadata:
 
     async def _snapshot(self) -> None:
         changes = await self.changes(MetadataVersion(0))
-        await self._journal.add_snapshot(
-            JournalSnapshot(version=changes.version, records=dict(changes.puts))
-        )
+        data = await self._runtime.blocking(_snapshot_of, changes)
+        await self._journal.add_snapshot(changes.version, data)
         await self._journal.trim()
+
+
+def _snapshot_of(changes: Changes) -> bytes:
+    return encode_journal(JournalSnapshot(version=changes.version, records=dict(changes.puts)))
 
 
 _ADVICE = "it was lost, or replaced by an older one; stop the writers and run `mishards repair`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mishards.backup.flow import run_all
 from mishards.core.errors import MishardsError, ObjectNotFound, StorageError
 from mishards.core.ids import LogId
 from mishards.metadata.models import SegmentMeta
@@ -15,6 +16,7 @@ from mishards.upkeep.findings import Finding, Orphan, Subject
 from mishards.upkeep.reading import PacedReader
 from mishards.writer.garbage import unreferenced
 
+_AT_ONCE = 4
 _SUBJECTS = {ObjectKind.INDEX: Subject.INDEX, ObjectKind.DELETES: Subject.DELETES}
 
 
@@ -36,11 +38,14 @@ class SegmentInspection:
 
     async def inspect(self, view: CollectionView) -> None:
         """Look at all objects of a collection."""
-        for named in collection_objects(view):
+
+        async def inspect(named: NamedObject) -> None:
             if named.kind is ObjectKind.MANIFEST:
                 await self._inspect_segment(view, named)
             else:
                 await self._inspect_object(view, named)
+
+        await run_all(collection_objects(view), inspect, _AT_ONCE)
 
     async def _inspect_segment(self, view: CollectionView, named: NamedObject) -> None:
         if named.key not in self._sizes:

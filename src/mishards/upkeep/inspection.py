@@ -77,7 +77,7 @@ class Inspection:
                 for view in snapshot.collections.values():
                     self._progress.doing(f"collection {view.name}")
                     await segments.inspect(view)
-            self._findings += segments.findings
+            self._findings += sorted(segments.findings, key=lambda finding: finding.key)
             entries = await self._inspect_logs(snapshot)
             journal = await self._inspect_journal(contents, held)
         return Inspected(

@@ -15,7 +15,7 @@ import msgspec
 from mishards.core.errors import CorruptObject, MetadataConflict
 from mishards.core.ids import LogId, MetadataVersion
 from mishards.metadata.journal import Contents, Journal
-from mishards.metadata.journal_format import JournalSnapshot
+from mishards.metadata.journal_format import JournalSnapshot, encode_journal
 from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.metadata.replay import Replayed, replay
 from mishards.metadata.snapshot import MetadataSnapshot
@@ -94,7 +94,8 @@ async def repair(
 
     Args:
         metadata: the database itself, without a journal's layer.
-        force: where both hold other records at one version, take those of the journal.
+        force: where both hold other records at one version, take those of the journal; where they
+            agree, make the journal anew all the same.
 
     Raises:
         MetadataConflict: they do, and `force` is not given.
@@ -160,7 +161,16 @@ def _plan(
         reason = f"the journal misses {held.version - told.version} commits of the database"
         return _Plan(outcome=Outcome.JOURNAL, reason=reason, records=database, replayed=replayed)
     if told.records == database.records:
+        if contents.snapshots and replayed.base != contents.snapshots[-1].version:
+            reason = "database and journal agree, but a snapshot of the journal is damaged"
+            return _Plan(
+                outcome=Outcome.JOURNAL, reason=reason, records=database, replayed=replayed
+            )
         reason = "database and journal agree"
+        if force:
+            return _Plan(
+                outcome=Outcome.JOURNAL, reason=reason, records=database, replayed=replayed
+            )
         return _Plan(outcome=Outcome.NOTHING, reason=reason, records=told, replayed=replayed)
     reason = (
         f"database and journal differ at version {held.version} in {_differing(told, database)}"
@@ -179,7 +189,7 @@ async def _carry_out(metadata: MetadataStore, journal: Journal, plan: _Plan) -> 
     if plan.outcome is Outcome.DATABASE and plan.replayed is not None:
         changes = Changes(MetadataVersion(0), records.version, tuple(records.records.items()))
         await metadata.restore(changes, plan.replayed.epochs)
-    await journal.add_snapshot(records)
+    await journal.add_snapshot(records.version, encode_journal(records))
     if plan.outcome is Outcome.DATABASE:
         # What is beyond was never committed; the rest still backs the new snapshot up.
         return await journal.cut(records.version)

@@ -12,7 +12,7 @@ from mishards.core.errors import Unavailable
 from mishards.core.ids import IndexId
 from mishards.metadata.models import SegmentMeta
 from mishards.reader.config import ReaderConfig
-from mishards.rpc.messages import ReportDamage
+from mishards.rpc.messages import LookAgain, ReportDamage
 from mishards.segments.layout import COLUMNS, MANIFEST
 from mishards.storage.local import LocalStore
 from mishards.storage.memory import MemoryStore
@@ -113,6 +113,32 @@ def test_a_segment_that_was_healed_is_opened_by_itself(run):
         assert bench.reader.status().quarantined == {}
 
     run(test, config=ReaderConfig(quarantine_s=0.001, housekeeping_s=0.001))
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_an_open_segment_is_refused_once_it_is_looked_at_again(run, tmp_path, local):
+    async def test(bench: Bench) -> None:
+        segment = await bench.segment(make_rows(bench.schema, [2], line(2)), [50])
+        bench.commit(segment)
+        assert keys_of(await bench.search(ORIGIN)) == [[2]]
+        message = LookAgain(collection=segment.collection_id, segment=segment.id)
+        sound = await bench.call(message)
+        assert (sound.refused, "is sound" in sound.reason) == (False, True)
+        key = f"{segment.folder}/101.vectors"
+        whole = await bench.store.get(key)
+        await bench.store.put(key, bytes(len(whole)))
+        assert keys_of(await bench.search(ORIGIN)) == [[2]]
+        damaged = await bench.call(message)
+        assert damaged.refused
+        assert "101.vectors" in damaged.reason
+        answer = await bench.call(bench.search_message(ORIGIN))
+        assert [failure.unit for failure in answer.failures] == [segment.id]
+        assert not (await bench.call(message)).refused, "it is not open"
+        await bench.store.put(key, whole)
+        assert keys_of(await bench.search(ORIGIN)) == [[2]]
+
+    store = (lambda runtime: LocalStore(tmp_path / "store", runtime)) if local else None
+    run(test, store=store, config=ReaderConfig(quarantine_s=0))
 
 
 @pytest.mark.parametrize("name", [COLUMNS, MANIFEST, "101.vectors", "index", "deletes"])

@@ -9,7 +9,7 @@ from mishards.core.errors import CorruptObject, MetadataConflict
 from mishards.core.ids import DatabaseId, Epoch, LogId, MetadataVersion, NodeId
 from mishards.core.runtime import SystemRuntime
 from mishards.metadata.journal import Journal, entry_key, snapshot_key
-from mishards.metadata.journal_format import JournalEntry
+from mishards.metadata.journal_format import JournalEntry, JournalSnapshot, encode_journal
 from mishards.metadata.journaled import JournaledMetadata
 from mishards.metadata.memory import MemoryMetadataStore
 from mishards.metadata.models import DatabaseMeta, LogMeta, Record, encode
@@ -207,6 +207,30 @@ def test_other_records_at_one_version_need_a_decision() -> None:
         report = await data.repair(force=True)
         assert (report.outcome, report.version) == (Outcome.DATABASE, 6)
         assert await data.records() == held
+        assert (await data.repair()).outcome is Outcome.NOTHING
+
+    run(case)
+
+
+def test_a_damaged_snapshot_is_made_anew() -> None:
+    async def case(data: Data) -> None:
+        version = await data.database.version()
+        snapshot = JournalSnapshot(version=version, records=await data.records())
+        await data.journal.add_snapshot(version, encode_journal(snapshot))
+        await data.damage(snapshot_key(version))
+        report = await data.repair()
+        assert report.outcome is Outcome.JOURNAL
+        assert snapshot_key(version) in report.notes[0]
+        assert (await data.repair()).outcome is Outcome.NOTHING
+
+    run(case)
+
+
+def test_a_journal_is_made_anew_when_asked_for() -> None:
+    async def case(data: Data) -> None:
+        assert (await data.repair(force=True)).outcome is Outcome.JOURNAL
+        keys = [info.key for info in await data.objects.list("metadata/")]
+        assert keys == [snapshot_key(MetadataVersion(5))]
         assert (await data.repair()).outcome is Outcome.NOTHING
 
     run(case)
