@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.table import markdown
 
-SUITES = ("search", "hop", "engine", "memory", "compaction", "logs", "takeover", "commit")
+SUITES = ("search", "hop", "engine", "memory", "compaction", "logs", "takeover", "commit", "backup")
 _RESULTS = Path(__file__).parent / "results"
 
 
