@@ -39,6 +39,10 @@ class Runtime(Protocol):
     async def blocking(self, work: Callable[..., T], /, *args: Any) -> T:
         """Run `work(*args)` off the loop (in place in the simulation) and give its result."""
 
+    def apart(self, name: str) -> Runtime:
+        """The same, with other threads for blocking work: what waits there for a service that
+        does not answer holds up nobody else. It ends with this one."""
+
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start a supervised background task: what it raises is logged, never lost."""
 
@@ -81,7 +85,9 @@ class SystemRuntime:
     def __init__(self, *, seed: int | None = None, threads: int = 8) -> None:
         self.random = random.Random(seed)
         self._supervisor = TaskSupervisor()
-        self._executor: Executor = ThreadPoolExecutor(threads, thread_name_prefix="mishards")
+        self._threads = threads
+        self._executor = _threads(threads, "mishards")
+        self._parts: list[RuntimeApart] = []
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -95,6 +101,10 @@ class SystemRuntime:
     async def blocking(self, work: Callable[..., T], /, *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
 
+    def apart(self, name: str) -> Runtime:
+        self._parts.append(RuntimeApart(self, _threads(self._threads, f"mishards-{name}")))
+        return self._parts[-1]
+
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         return self._supervisor.spawn(work, name)
 
@@ -105,4 +115,40 @@ class SystemRuntime:
     async def close(self) -> None:
         """End all tasks and threads."""
         await self._supervisor.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        for executor in (self._executor, *(part.executor for part in self._parts)):
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+class RuntimeApart:
+    """A runtime with an executor of its own for blocking work; all else is another runtime's."""
+
+    def __init__(self, whole: Runtime, executor: Executor) -> None:
+        self.random = whole.random
+        self.executor = executor
+        self._whole = whole
+
+    def now_ms(self) -> int:
+        return self._whole.now_ms()
+
+    def monotonic_s(self) -> float:
+        return self._whole.monotonic_s()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._whole.sleep(seconds)
+
+    async def blocking(self, work: Callable[..., T], /, *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work, *args)
+
+    def apart(self, name: str) -> Runtime:
+        return self._whole.apart(name)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        return self._whole.spawn(work, name)
+
+    async def timeout(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        return await self._whole.timeout(work, seconds)
+
+
+def _threads(count: int, name: str) -> Executor:
+    """Threads that are started when they are needed."""
+    return ThreadPoolExecutor(count, thread_name_prefix=name)

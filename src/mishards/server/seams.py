@@ -72,20 +72,25 @@ async def journaled(seams: Seams) -> Seams:
 
 
 async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
-    """As `open_seams`, with metadata as the database has it, and without a look at the journal."""
+    """As `open_seams`, with metadata as the database has it, and without a look at the journal.
+
+    Each service blocks threads of its own: one that stands still stops neither storage nor reads.
+    """
     cluster = config.cluster
     if config.has_data_folder:
         config.data_folder.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         store = open_store(cluster.data, runtime)
         stack.push_async_callback(store.close)
-        metadata = open_metadata_store(config.metadata_url, runtime)
+        metadata = open_metadata_store(config.metadata_url, runtime.apart("metadata"))
         stack.push_async_callback(metadata.close)
         cluster_id = await settle_identity(store, metadata, cluster.id, runtime.random)
-        registry = _open_registry(config, runtime)
+        registry = _open_registry(config, runtime.apart("registry"))
         stack.push_async_callback(registry.close)
         election = open_election(
-            cluster.election or config.metadata_url, runtime, url=config.metadata_url
+            cluster.election or config.metadata_url,
+            runtime.apart("election"),
+            url=config.metadata_url,
         )
         stack.pop_all()
     return Seams(

@@ -151,6 +151,9 @@ class VirtualRuntime:
             await asyncio.sleep(self._delays.uniform(0, self._blocking_s))
         return work(*args)
 
+    def apart(self, name: str) -> VirtualRuntime:
+        return self
+
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks[task] = None
