@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,7 @@ from mishards.core.runtime import SystemRuntime
 from mishards.metadata import etcd_writes
 from mishards.metadata.etcd import EtcdMetadataStore
 from mishards.metadata.etcd_keys import EtcdKeys
-from mishards.storage.etcd_client import EtcdClient
+from mishards.storage.etcd_client import IDLE_S, EtcdClient
 from mishards.storage.etcd_errors import Compacted, InvalidRequest
 from mishards.storage.etcd_requests import after, put, read
 from mishards.storage.etcd_url import parse_etcd_url
@@ -179,7 +180,7 @@ def test_a_read_that_is_compacted_meanwhile_begins_again(
 
 
 def test_etcd_says_that_a_revision_is_compacted(url: str) -> None:
-    client = EtcdClient(parse_etcd_url(url))
+    client = EtcdClient(parse_etcd_url(url), time.monotonic)
     key = b"elsewhere" + uuid4().hex.encode()
     old = client.write([], [put(key, b"1")]).revision
     newer = client.write([], [put(key, b"2")]).revision
@@ -193,6 +194,19 @@ def test_etcd_says_that_a_revision_is_compacted(url: str) -> None:
         client.write([], [put(key, bytes(3_000_000))])
     with pytest.raises(InvalidRequest, match="too many operations"):
         client.write([], [put(b"%d" % number, b"") for number in range(200)])
+    client.close()
+
+
+def test_a_connection_that_rested_for_long_is_not_used_again(url: str) -> None:
+    now_s = [0.0]
+    client = EtcdClient(parse_etcd_url(url), lambda: now_s[0])
+    used = []
+    for passed_s in (0.0, IDLE_S / 2, IDLE_S - 1, IDLE_S + 1):
+        now_s[0] += passed_s
+        client.read(read(b"key"))
+        used.append(client._idle[0][0][1])
+        assert len(client._idle[0]) == 1
+    assert used[0] is used[1] is used[2] is not used[3]
     client.close()
 
 
@@ -279,7 +293,7 @@ async def version(store: EtcdMetadataStore) -> int:
 def staged(url: str) -> int:
     """How many staged parts lie there."""
     parsed = parse_etcd_url(url)
-    client = EtcdClient(parsed)
+    client = EtcdClient(parsed, time.monotonic)
     try:
         start = EtcdKeys(parsed.prefix).staged(MetadataVersion(0))[:-21]
         return len(client.read(read(start, after(start), keys_only=True)).ranges[0])

@@ -31,7 +31,7 @@ class EtcdElection:
     def __init__(self, url: str, runtime: Runtime) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
         parsed = parse_etcd_url(url)
-        self._client = EtcdClient(parsed, answer_s=_ANSWER_S)
+        self._client = EtcdClient(parsed, runtime.monotonic_s, answer_s=_ANSWER_S)
         self._prefix = f"{parsed.prefix}/lease/".encode()
         self._name = parsed.name
         self._runtime = runtime

@@ -41,7 +41,7 @@ class EtcdRegistry:
     def __init__(self, url: str, runtime: Runtime, *, ttl_s: float) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
         parsed = parse_etcd_url(url)
-        self._client = EtcdClient(parsed, answer_s=_ANSWER_S)
+        self._client = EtcdClient(parsed, runtime.monotonic_s, answer_s=_ANSWER_S)
         self._prefix = f"{parsed.prefix}/node/".encode()
         self._runtime = runtime
         self._ttl_s = ttl_s

@@ -41,7 +41,7 @@ class EtcdMetadataStore:
         parsed = parse_etcd_url(url)
         self._runtime = runtime
         self._name = parsed.name
-        self._client = EtcdClient(parsed)
+        self._client = EtcdClient(parsed, runtime.monotonic_s)
         self._keys = EtcdKeys(parsed.prefix)
         changes = ChangeLog(self._client, self._keys)
         self._reads = EtcdReads(self._name, self._client, self._keys, changes)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 from mishards.core.errors import (
     MetadataBehind,
@@ -117,7 +118,12 @@ class JournaledMetadata:
     ) -> Changes:
         """Raises further: MetadataBehind, StorageError, DiskFull, CorruptObject; as with
         `MetadataUnavailable`, the commit may then come about later, all or nothing."""
-        reigning, version = await asyncio.gather(self._inner.epoch(log_id), self.version())
+        try:
+            reigning, version = await self._stand(log_id)
+        except MetadataBehind:
+            with suppress(MetadataBehind):
+                await self._settle()
+            reigning, version = await self._stand(log_id)
         if reigning != epoch:
             raise MetadataConflict(f"epoch {epoch} of log {log_id} is over: {reigning} reigns")
         if version != expected:
@@ -155,6 +161,10 @@ class JournaledMetadata:
             self._snapshots.cancel()
             await asyncio.gather(self._snapshots, return_exceptions=True)
         await self._inner.close()
+
+    async def _stand(self, log_id: LogId) -> tuple[Epoch, MetadataVersion]:
+        """Who reigns over the log, and the version."""
+        return await asyncio.gather(self._inner.epoch(log_id), self.version())
 
     # --- entries ----------------------------------------------------------------------------
 
@@ -240,13 +250,13 @@ class JournaledMetadata:
         return attempts[-1].attempt == entry.attempt
 
     async def _settle(self) -> None:
-        """Bring journal and store to one version.
+        """Bring journal and store to one version: the newest commit comes back where it was lost.
 
         Raises:
             MetadataBehind: the store misses more than can be made up for.
         """
         contents = await self._journal.contents()
-        version = await self.version()
+        version = await self._inner.version()
         if version > contents.head:
             # An entry comes before its commit, so one that is still not there was never made: by a
             # release without a journal.
@@ -256,6 +266,7 @@ class JournaledMetadata:
         self._check(contents, version)
         if version < contents.head:
             await self._help(contents.head)
+        await self.version()
         if self._is_due(contents):
             self._make_snapshots()
 

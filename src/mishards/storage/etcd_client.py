@@ -2,13 +2,14 @@
 
 Invariants: every wait ends, see `ANSWER_S`. A read goes on to the next member where one does not
 answer; a write does so only where it certainly was not sent, so that no write happens twice. A
-connection serves one call at a time.
+connection serves one call at a time, and none that rested for `IDLE_S`: a machine between may have
+forgotten it without a word.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import requests
@@ -30,6 +31,7 @@ from mishards.storage.etcd_url import EtcdUrl
 ANSWER_S = 5.0
 """How long a member may say nothing before it counts as gone."""
 CONNECT_S = 3.0
+IDLE_S = 30.0
 
 _PAGE_BYTES = 4_000_000
 """What a page of a long read should hold: the gateway makes one JSON text of it."""
@@ -46,12 +48,16 @@ class EtcdClient:
     is used up, and `InvalidRequest` of `etcd_errors` when etcd refuses the request as such.
     """
 
-    def __init__(self, url: EtcdUrl, *, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, url: EtcdUrl, monotonic_s: Callable[[], float], *, answer_s: float = ANSWER_S
+    ) -> None:
         """Connects at the first call."""
         self._url = url
+        self._monotonic_s = monotonic_s
         self._answer_s = answer_s
         self._lock = threading.Lock()
-        self._idle: list[list[Etcd3Client]] = [[] for _ in url.endpoints]
+        # Of each member the connections that rest, with the time since when; the newest last.
+        self._idle: list[list[tuple[float, Etcd3Client]]] = [[] for _ in url.endpoints]
         self._chosen = 0
 
     def read(self, *ranges: Part) -> Answer:
@@ -82,7 +88,7 @@ class EtcdClient:
     def close(self) -> None:
         """Close the connections that no call is using."""
         with self._lock:
-            clients = [client for idle in self._idle for client in idle]
+            clients = [client for idle in self._idle for _, client in idle]
             self._idle = [[] for _ in self._idle]
         for client in clients:
             client.session.close()
@@ -105,9 +111,7 @@ class EtcdClient:
         raise etcd_error(self._url.name, last) from last
 
     def _ask(self, place: int, body: Part) -> Answer:
-        with self._lock:
-            idle = self._idle[place]
-            client = idle.pop() if idle else None
+        client = self._rested(place)
         if client is not None:
             try:
                 return self._post(place, client, body)
@@ -124,8 +128,20 @@ class EtcdClient:
             client.session.close()
             raise
         with self._lock:
-            self._idle[place].append(client)
+            self._idle[place].append((self._monotonic_s(), client))
         return parse_answer(answer)
+
+    def _rested(self, place: int) -> Etcd3Client | None:
+        """A connection that another call has left; None where there is none that is fresh."""
+        since_s = self._monotonic_s() - IDLE_S
+        with self._lock:
+            idle = self._idle[place]
+            old = [client for at_s, client in idle if at_s < since_s]
+            del idle[: len(old)]
+            found = idle.pop()[1] if idle else None
+        for client in old:
+            client.session.close()
+        return found
 
     def _connect(self, place: int) -> Etcd3Client:
         host, port = self._url.endpoints[place]

@@ -302,6 +302,25 @@ def test_a_running_node_notices_that_the_database_went_back() -> None:
     run(case)
 
 
+@pytest.mark.parametrize("step", ["commit", "epoch"])
+def test_a_running_node_brings_back_a_last_commit_that_was_lost(step: str) -> None:
+    async def case(place: Place) -> None:
+        for version in range(3):
+            await place.commit(version, f"k{version}")
+        await place.lose(2)
+        place.metadata._inner = place.database
+        with pytest.raises(MetadataBehind, match="from version 3 to 2"):
+            await place.metadata.version()
+        if step == "commit":
+            await place.commit(3, "k3")
+        else:
+            await place.metadata.begin_epoch(LOG, TWO)
+        assert (await place.records())["k2"] == b"k2@3"
+        assert await place.metadata.version() == (4 if step == "commit" else 3)
+
+    run(case)
+
+
 def test_data_from_before_the_journal_get_a_snapshot_first() -> None:
     async def case(place: Place) -> None:
         await place.lose(3)
