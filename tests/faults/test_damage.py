@@ -230,6 +230,35 @@ def check_beside(client: MilvusClient) -> None:
     client.upsert("beside", [client.get("beside", ids=[1])[0]])
 
 
+@pytest.mark.parametrize("harm", ["missing", "short", "bit at 40%"])
+def test_a_damaged_delete_file_lets_no_deleted_row_appear(data: Path, harm: str) -> None:
+    with mishards.start(data) as server, connected(server.uri) as client:
+        client.delete("rows", ids=[1, 2, 3])
+        client.flush("rows")
+    (path,) = (path for path in (data / "segments").glob("*/deletes/*") if path.is_file())
+    whole = path.read_bytes()
+    do_harm(path, harm)
+    with mishards.start(data, reader__quarantine_s=0.5) as server, connected(server.uri) as client:
+        for read in (
+            lambda: nearest(client, "rows", query_of(1), timeout=10),
+            lambda: client.query("rows", filter="id >= 0", limit=1000, timeout=10),
+        ):
+            with pytest.raises(MilvusException, match=path.name):
+                read()
+        check_beside(client)
+        # Put back from elsewhere, it serves again by itself.
+        path.write_bytes(whole)
+        left = [key for key in KEYS if key > 3 or key == 0]
+
+        def served() -> bool:
+            try:
+                return contents(client, "rows") == dict.fromkeys(left, 0)
+            except MilvusException:
+                return False
+
+        wait_for(served, "it is served again")
+
+
 def test_the_status_names_a_segment_in_quarantine(cluster: LocalCluster, data: Path) -> None:
     path = file_of(data, "rows", "vectors")
     do_harm(path, "bit at 40%")
