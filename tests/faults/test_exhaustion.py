@@ -25,6 +25,7 @@ from mishards.testing.client_rows import (
     true_nearest,
     vector_of,
 )
+from mishards.testing.disk import no_space
 from mishards.testing.local_cluster import wait_for
 
 KEYS = list(range(120))
@@ -53,23 +54,6 @@ def check_for_a_while(client: MilvusClient) -> None:
     end = time.monotonic() + LONGER_THAN_A_HEARTBEAT_S
     while time.monotonic() < end:
         check(client)
-
-
-@contextmanager
-def no_space(disk: Path) -> Iterator[None]:
-    """Not a byte left on the disk."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    try:
-        yield
-    finally:
-        ballast.unlink()
 
 
 def test_a_full_disk_refuses_writes_and_serves_searches(small_disk: Path) -> None:

@@ -15,6 +15,7 @@ from mishards.core.errors import (
     MishardsError,
     NotLeader,
     NotReady,
+    StorageError,
     Unavailable,
     Unreachable,
 )
@@ -36,6 +37,9 @@ from mishards.rpc.protocol import Channel, Transport
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _SUSPECT_S = 1.0
+_TAKEOVER_S = 5.0
+"""So long a write waits for another leader than the one that storage failed. After that, writers
+that cannot lead are asked why."""
 _LOOK_S = 0.1
 _REPEATABLE = (Write, DdlOnce, Flush, NewestTimestamp, AllocateTimestamp, ImportCollections)
 
@@ -81,17 +85,27 @@ class LeaderClient:
             DeadlineExceeded: no leader answered in time.
             MishardsError: what the leader raised.
         """
-        deadline = self._runtime.monotonic_s() + timeout_s
+        began = self._runtime.monotonic_s()
+        deadline = began + timeout_s
         pause = _FIRST_PAUSE_S
         last: MishardsError = NotReady(f"log {self._log_id} has no leader")
         refused: set[NodeId] = set()
         while (remaining := deadline - self._runtime.monotonic_s()) > 0:
+            late = deadline - remaining - began > _TAKEOVER_S
             node = self._membership.view.leader(self._log_id, refused)
+            if node is None and late and isinstance(message, Write):
+                node = self._some_writer()
             refused.clear()
             if node is not None:
                 try:
                     return await self._ask(node, message, remaining)
                 except (NotLeader, NotReady) as error:
+                    last = error
+                    refused.add(node.id)
+                except StorageError as error:
+                    # A leader whose storage fails is followed by another, if there is one.
+                    if late or not error.retriable or not isinstance(message, Write):
+                        raise
                     last = error
                     refused.add(node.id)
                 except Unavailable as error:
@@ -105,6 +119,10 @@ class LeaderClient:
             remaining = deadline - self._runtime.monotonic_s()
             await self._membership.refresh(min(remaining, _LONGEST_PAUSE_S))
         raise DeadlineExceeded(f"no leader answered within {timeout_s:g} s: {last.message}")
+
+    def _some_writer(self) -> NodeInfo | None:
+        writers = [node for node in self._membership.view.nodes if "writer" in node.roles]
+        return self._runtime.random.choice(writers) if writers else None
 
     async def _ask(self, node: NodeInfo, message: Message, timeout_s: float) -> Reply:
         """The answer of one node; given up when another is known to lead.

@@ -12,7 +12,8 @@ import errno
 import itertools
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -171,18 +172,26 @@ def _exists(folder: Path) -> None:
     read_manifest(folder)
 
 
-def _write(path: Path, data: bytes) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors into the project's, naming the file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        yield
     except OSError as error:
         failure = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
         raise failure(f"file {path} of the reader's cache cannot be written: {error}") from error
 
 
+def _write(path: Path, data: bytes) -> None:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
 def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
 
 
 def _unlink(path: Path) -> None:

@@ -18,7 +18,7 @@ from mishards.core.errors import CorruptObject, ObjectNotFound
 from mishards.core.timestamps import MAX_TIMESTAMP
 from mishards.index.protocol import Bitmap, Offsets
 from mishards.segments import bitmaps
-from mishards.segments.manifest import FileInfo, file_info, sync_file
+from mishards.segments.manifest import FileInfo, file_info, sync_file, unreadable
 from mishards.segments.read import Segment
 
 _KEY, _TIMESTAMP = "key", "ts"
@@ -49,6 +49,7 @@ def read_deletes(path: Path, checksum: int | None = None) -> tuple[pa.Array, Off
     Raises:
         ObjectNotFound: there is no such file.
         CorruptObject: it is no file of deletes, or not the one of `checksum`.
+        StorageError: the system failed to read it.
     """
     try:
         if checksum is not None and (found := file_info(path).checksum) != checksum:
@@ -61,7 +62,7 @@ def read_deletes(path: Path, checksum: int | None = None) -> tuple[pa.Array, Off
     except FileNotFoundError:
         raise ObjectNotFound(f"file of deletes {path} is missing") from None
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise CorruptObject(f"file of deletes {path} cannot be read: {error}") from error
+        raise unreadable(f"file of deletes {path}", error) from error
 
 
 class _State(NamedTuple):

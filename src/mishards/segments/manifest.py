@@ -141,6 +141,7 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
     Raises:
         SegmentNotFound: a file is missing; names it.
         CorruptObject: a file has another size; names it.
+        StorageError: the system failed to say; names the file.
     """
     for name, info in manifest.files.items():
         path = folder / name
@@ -148,6 +149,8 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
             size = path.stat().st_size
         except FileNotFoundError:
             raise SegmentNotFound(f"segment file {path} is missing") from None
+        except OSError as error:
+            raise StorageError(f"segment file {path} cannot be read: {error}") from error
         if size != info.size_bytes:
             raise CorruptObject(
                 f"segment file {path} has {size} bytes; its manifest says {info.size_bytes}"
@@ -190,6 +193,14 @@ def verify_file(path: Path, expected: FileInfo) -> None:
             f"segment file {path} has {size} bytes; {expected.size_bytes} are expected"
         )
     _compare(found, expected, f"segment file {path}")
+
+
+def unreadable(name: str, error: Exception) -> StorageError:
+    """What an error at opening a file says: that the system failed, which may pass, or that the
+    file is damaged. Arrow's errors about contents are `OSError`s too, but without a number."""
+    failed = isinstance(error, OSError) and error.errno is not None
+    kind = StorageError if failed else CorruptObject
+    return kind(f"{name} cannot be read: {error}")
 
 
 def check_bytes(data: bytes, expected: FileInfo, name: str) -> None:

@@ -22,7 +22,7 @@ from mishards.metadata.models import SegmentMeta
 from mishards.segments.bitmaps import Mask, pack
 from mishards.segments.keys import find_integers, find_texts
 from mishards.segments.layout import COLUMNS, TIMESTAMPS, validity_column, vectors_file
-from mishards.segments.manifest import Manifest, check_sizes, read_manifest
+from mishards.segments.manifest import Manifest, check_sizes, read_manifest, unreadable
 
 
 def open_segment(folder: Path, meta: SegmentMeta, schema: CollectionSchema) -> Segment:
@@ -33,6 +33,7 @@ def open_segment(folder: Path, meta: SegmentMeta, schema: CollectionSchema) -> S
     Raises:
         SegmentNotFound: a file is missing; names it.
         CorruptObject: a file has another size or another format; names it.
+        StorageError: the system failed to read a file; names it.
     """
     manifest = read_manifest(folder)
     if manifest.segment_id != meta.id or manifest.rows != meta.rows:
@@ -54,7 +55,7 @@ def _map_columns(folder: Path, manifest: Manifest) -> pa.RecordBatch:
     except FileNotFoundError:
         raise SegmentNotFound(f"segment file {path} is missing") from None
     except (pa.ArrowException, OSError) as error:
-        raise CorruptObject(f"segment file {path} cannot be read: {error}") from error
+        raise unreadable(f"segment file {path}", error) from error
     if batch.num_rows != manifest.rows or reader.num_record_batches != 1:
         raise CorruptObject(f"segment file {path} has {batch.num_rows} rows, not {manifest.rows}")
     return batch
@@ -67,6 +68,8 @@ def _map_vectors(folder: Path, field: FieldSchema, manifest: Manifest) -> Floats
         mapped = np.memmap(path, dtype="<f4", mode="r")
     except FileNotFoundError:
         raise SegmentNotFound(f"segment file {path} is missing") from None
+    except OSError as error:
+        raise unreadable(f"segment file {path}", error) from error
     if mapped.size != shape[0] * shape[1]:
         raise CorruptObject(
             f"segment file {path} holds {mapped.size} numbers; "

@@ -18,11 +18,13 @@ from mishards.cluster.peers import Peers
 from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import (
     CorruptObject,
+    DiskFull,
     Fenced,
     InvalidParameter,
     MishardsError,
     NotLeader,
     NotReady,
+    StorageError,
     SystemFault,
 )
 from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId
@@ -393,7 +395,10 @@ class Candidate:
 
     async def _step_aside(self, error: MishardsError) -> None:
         """End the reign, and let others try first."""
-        self._why_not = NotLeader(f"writer {self._node_id!r} stands by: {error.message}")
+        # Who asks has to learn when it is storage that keeps everybody from leading.
+        kinds: tuple[type[MishardsError], ...] = (DiskFull, StorageError)
+        kind = next((one for one in kinds if isinstance(error, one)), NotLeader)
+        self._why_not = kind(f"writer {self._node_id!r} stands by: {error.message}")
         await self._end_reign()
         self._not_before_s = self._runtime.monotonic_s() + self._config.lease_s / 2
 

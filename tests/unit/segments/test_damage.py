@@ -1,10 +1,16 @@
 """Missing, cut, changed or foreign files are refused with their names."""
 
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from mishards.core.errors import CorruptObject, InternalError, SegmentNotFound
+from mishards.core.errors import CorruptObject, InternalError, SegmentNotFound, StorageError
 from mishards.core.ids import SegmentId
+from mishards.segments.deletes import read_deletes, write_deletes
 from mishards.segments.manifest import decode_manifest, read_manifest, verify_segment
 from mishards.segments.read import open_segment
 
@@ -112,3 +118,32 @@ def test_no_rows_are_no_segment(schema, write, rows_of):
         write(rows_of(schema, []), [], schema)
     with pytest.raises(InternalError, match="1 timestamps"):
         write(pa.Table.from_batches([rows_of(schema, [1, 2])]), [1], schema)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("what", ["stat", "columns", "vectors", "deletes"])
+def test_what_the_system_fails_to_read_is_not_taken_for_damage(
+    written, schema, tmp_path, monkeypatch, what, number
+):
+    """Damage is put aside for a while; storage that is back is to be used at once."""
+    folder, meta = written
+    path = tmp_path / "some.deletes"
+    write_deletes(path, pa.array([1]), np.array([1]))
+
+    def fail(*_args, **_options):
+        raise OSError(number, os.strerror(number))
+
+    place = {
+        "stat": (Path, "stat"),
+        "columns": (pa, "memory_map"),
+        "vectors": (np, "memmap"),
+        "deletes": (pa, "OSFile"),
+    }[what]
+    monkeypatch.setattr(*place, fail)
+    read = (lambda: read_deletes(path)) if what == "deletes" else None
+    with pytest.raises(StorageError) as caught:
+        (read or (lambda: open_segment(folder, meta, schema)))()
+    monkeypatch.undo()
+    assert not isinstance(caught.value, CorruptObject)
+    assert os.strerror(number) in caught.value.message
+    assert open_segment(folder, meta, schema).rows == 20
