@@ -3,16 +3,18 @@
 Invariants: one commit at a time; each is decided on the newest snapshot, fenced by the epoch, and
 published after it is durable. A commit whose outcome is unknown is looked up before the next one,
 so the copy never falls behind what this leader has stored. What leaders of other logs commit is
-learned by looking, and by the conflict of a commit that was decided without it.
+learned by looking, and by the conflict of a commit that was decided without it. While the store is
+away one call at a time finds that out, and nobody waits for more than one of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from mishards.cluster.publishing import LogPublisher
-from mishards.core.errors import Fenced, MetadataConflict, MishardsError
+from mishards.core.errors import Fenced, MetadataConflict, MetadataUnavailable, MishardsError
 from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.metadata.models import encode
 from mishards.metadata.protocol import Changes, MetadataStore
@@ -44,6 +46,7 @@ class Catalog:
         self._on_fenced = on_fenced
         self._lock = asyncio.Lock()
         self._unsure = False
+        self._away: MetadataUnavailable | None = None
 
     async def commit(self, change: Change) -> MetadataVersion:
         """Apply what `change` decides on the newest snapshot; the version that holds it.
@@ -55,7 +58,7 @@ class Catalog:
             Fenced: another leader reigns.
             MishardsError: what `change` raised; nothing was committed.
         """
-        async with self._lock:
+        async with self._turn():
             for _ in range(_MOST_ATTEMPTS):
                 if self._unsure:
                     await self._refresh()
@@ -76,7 +79,7 @@ class Catalog:
             MetadataUnavailable, Fenced.
         """
         if self.snapshot.version < version:
-            async with self._lock:
+            async with self._turn():
                 if self.snapshot.version < version:
                     await self._refresh()
 
@@ -91,8 +94,29 @@ class Catalog:
     async def settle(self) -> None:
         """Look up a commit whose outcome is unknown, where there is one."""
         if self._unsure:
-            async with self._lock:
+            async with self._turn():
                 await self._refresh()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The store for one call alone.
+
+        Raises:
+            MetadataUnavailable: it was away when it was tried last, and is being tried again; or
+                whoever was before this call has found it away.
+        """
+        before = self._away
+        if before is not None and self._lock.locked():
+            raise MetadataUnavailable(before.message)
+        async with self._lock:
+            if self._away is not None and self._away is not before:
+                raise MetadataUnavailable(self._away.message)
+            try:
+                yield
+            except MetadataUnavailable as error:
+                self._away = error
+                raise
+            self._away = None
 
     async def _apply(self, edit: Edit) -> bool:
         """Commit; False when the snapshot it was decided on turned out to be old."""
