@@ -138,6 +138,30 @@ def test_a_killed_server_stops_neither_searches_nor_writes(served: Served) -> No
     suffer(served, served.server.kill, served.server.start, 1.0)
 
 
+@pytest.mark.slow
+@on_servers
+def test_a_leader_that_dies_while_the_server_is_away_is_followed_when_it_is_back(
+    served: Served,
+) -> None:
+    cluster, workload, log, server = served
+    with workload.running(2, searchers=1):
+        workload.go_on()
+        leader = cluster.leader()
+        server.kill()
+        began_s = time.time()
+        workload.note(f"the metadata is away, kill -9 {leader}")
+        cluster[leader].kill()
+        wait_for(lambda: len(workload.calls("search", since_s=began_s)) > 20, "searches go on")
+        server.start()
+        workload.note("the metadata is back")
+        workload.go_on()
+        assert cluster.leader() != leader
+        cluster.restart(leader).wait_ready()
+    failed = workload.failed("search", since_s=began_s)
+    assert not failed, failed
+    workload.check(log.durable())
+
+
 @pytest.mark.parametrize("served", ["sqlite"], indirect=True)
 def test_a_locked_file_stops_neither_searches_nor_writes(served: Served) -> None:
     """R11, the short form."""

@@ -35,6 +35,7 @@ class EtcdElection:
         self._prefix = f"{parsed.prefix}/lease/".encode()
         self._name = parsed.name
         self._runtime = runtime
+        self._seen: dict[LogId, tuple[Lease, int]] = {}
 
     async def look(self, log_id: LogId) -> Lease:
         lease, _ = await self._do(self._look, log_id)
@@ -63,21 +64,29 @@ class EtcdElection:
     def _look(self, log_id: LogId) -> tuple[Lease, int]:
         """The lease, and the revision at which it was put."""
         (found,) = self._client.read(read(self._key(log_id))).ranges
-        if not found:
-            return Lease(log_id=log_id), 0
-        try:
-            return msgspec.json.decode(found[0].value, type=Lease), found[0].revision
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Unavailable(f"{self._name} holds no lease of log {log_id}: {error}") from error
+        seen = (Lease(log_id=log_id), 0)
+        if found:
+            try:
+                seen = msgspec.json.decode(found[0].value, type=Lease), found[0].revision
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise Unavailable(
+                    f"{self._name} holds no lease of log {log_id}: {error}"
+                ) from error
+        self._seen[log_id] = seen
+        return seen
 
     def _swap(self, seen: Lease, lease: Lease) -> bool:
-        found, revision = self._look(seen.log_id)
+        # Mostly it is what was looked at, or swapped, last: then its revision is known.
+        found, revision = self._seen.get(seen.log_id, (None, 0))
+        if found != seen:
+            found, revision = self._look(seen.log_id)
         if found != seen:
             return False
         key = self._key(seen.log_id)
-        done = self._client.write(
-            [unchanged(key, revision)], [put(key, msgspec.json.encode(lease))]
-        )
+        operation = put(key, msgspec.json.encode(lease))
+        done = self._client.write([unchanged(key, revision)], [operation])
+        if done.succeeded:
+            self._seen[seen.log_id] = (lease, done.revision)
         return done.succeeded
 
     def _key(self, log_id: LogId) -> bytes:
