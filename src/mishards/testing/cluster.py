@@ -96,10 +96,11 @@ class Running(msgspec.Struct, frozen=True):
     registry: Service
 
     def heal(self) -> None:
-        """End what was done to its ways, and let it go on where it stands still."""
+        """End what was done to its ways, and let it go on where it stands still or was to die."""
         self.storage_faults.heal()
         for service in (self.storage, self.metadata, self.registry):
             service.heal()
+        self.process.spare()
         self.process.thaw()
 
 

@@ -97,6 +97,11 @@ class Process:
         self._steps_left = steps
         self.watched = True
 
+    def spare(self) -> None:
+        """Let it live, however many steps it had left."""
+        self._steps_left = 0
+        self.watched = self._frozen
+
     @property
     def frozen(self) -> bool:
         return self._frozen
