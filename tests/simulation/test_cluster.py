@@ -9,16 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mishards.cluster.publishing import LogPublisher
+from mishards.core.ids import Timestamp
+from mishards.core.timestamps import compose
 from mishards.log.entry import encode_entry
+from mishards.metadata.models import SegmentMeta
 from mishards.proxy.consistency import ConsistencyClock, Moment
 from mishards.proxy.scatter import Gathered, Scatter
 from mishards.reader.collection import CollectionState
 from mishards.testing.simulation import simulate
+from mishards.writer import build_job, merging
 from mishards.writer.commit import GroupCommit
 from mishards.writer.leading import Leading
+from mishards.writer.merging import MergeJob
 from mishards.writer.tokens import TokenWindow
 from mishards.writer.trim import LogEnds, LogTrimmer
 
@@ -158,6 +164,16 @@ def plant_trimmed_fences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LogTrimmer, "_remove", remove_all)
 
 
+def plant_overreaching_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction takes deletes for folded in that came after it."""
+
+    def merge(job: MergeJob) -> tuple[SegmentMeta, ...]:
+        later = Timestamp(job.folded + compose(10_000))
+        return tuple(msgspec.structs.replace(one, folded=later) for one in merging.merge(job))
+
+    monkeypatch.setattr(build_job, "merge", merge)
+
+
 @pytest.mark.parametrize(
     ("plant", "invariants"),
     [
@@ -167,6 +183,7 @@ def plant_trimmed_fences(monkeypatch: pytest.MonkeyPatch) -> None:
         (plant_stale_strong_read, {"I3", "I4", "I2"}),
         (plant_forgotten_tokens, {"I1"}),
         (plant_hasty_tick, {"I2", "I3", "I4"}),
+        (plant_overreaching_fold, {"I2", "I4"}),
         (plant_lost_push, {"I10", "I7", "healing"}),
         (plant_early_trimming, {"I1", "I4"}),
         (plant_trimmed_fences, {"I5"}),

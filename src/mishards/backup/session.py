@@ -107,6 +107,6 @@ async def data_session(
 
 
 def _quiet(config: Config) -> Config:
-    """For a leader that is there for a moment: whoever leads next builds the indexes."""
-    writer = msgspec.structs.replace(config.writer, build_workers=0)
+    """For a leader that is there for a moment: the next one builds the indexes, and compacts."""
+    writer = msgspec.structs.replace(config.writer, build_workers=0, compaction_share=0.0)
     return msgspec.structs.replace(config, writer=writer)

@@ -9,6 +9,8 @@ SegmentId = NewType("SegmentId", int)
 IndexId = NewType("IndexId", int)
 FieldId = NewType("FieldId", int)
 LogId = NewType("LogId", int)
+MOST_LOGS = 64
+"""A cluster has at most so many logs."""
 DDL_LOG = LogId(0)
 """The log whose leader answers DDL and gives timestamps to clients."""
 Epoch = NewType("Epoch", int)

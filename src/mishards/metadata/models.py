@@ -174,7 +174,11 @@ class SegmentIndex(_Record, frozen=True, kw_only=True):
 
 
 class SegmentMeta(_Record, frozen=True, kw_only=True, tag="segment"):
-    """A sealed segment. Its files never change; indexes are added beside them."""
+    """A sealed segment. Its files never change; indexes are added beside them.
+
+    Attributes:
+        folded: no delete up to this hides one of its rows; 0 where sealing alone says so.
+    """
 
     id: SegmentId
     collection_id: CollectionId
@@ -185,6 +189,13 @@ class SegmentMeta(_Record, frozen=True, kw_only=True, tag="segment"):
     size_bytes: int
     statistics: dict[str, ColumnStatistics] = {}
     indexes: tuple[SegmentIndex, ...] = ()
+    folded: Timestamp = Timestamp(0)
+
+    @property
+    def folded_until(self) -> Timestamp:
+        """Deletes up to this need not be looked at: sealing leaves out what is hidden as of its
+        newest row."""
+        return max(self.folded, self.max_ts)
 
     @property
     def key(self) -> str:

@@ -24,8 +24,10 @@ from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo
 from mishards.rpc.messages import (
     AllocateTimestamp,
+    Compact,
     DdlOnce,
     Flush,
+    GetCompaction,
     ImportCollections,
     Message,
     NewestTimestamp,
@@ -41,7 +43,16 @@ _TAKEOVER_S = 5.0
 """So long a write waits for another leader than the one that storage failed. After that, writers
 that cannot lead are asked why."""
 _LOOK_S = 0.1
-_REPEATABLE = (Write, DdlOnce, Flush, NewestTimestamp, AllocateTimestamp, ImportCollections)
+_REPEATABLE = (
+    Write,
+    DdlOnce,
+    Flush,
+    Compact,
+    GetCompaction,
+    NewestTimestamp,
+    AllocateTimestamp,
+    ImportCollections,
+)
 
 
 class Leaders:

@@ -73,6 +73,13 @@ class DeleteHistory:
             if file.max_ts > applied and file.name not in self.read:
                 self._lagging[file.name] = file
 
+    def keep_to(self, files: tuple[DeleteFile, ...]) -> None:
+        """Metadata names no other files: what it let go, none of the segments that it names
+        needs."""
+        named = {file.name for file in files}
+        for name in self._lagging.keys() - named:
+            del self._lagging[name]
+
     def lagging(self, applied: Timestamp) -> list[DeleteFile]:
         """Files to read before open segments can be searched. Any thread."""
         if not self._lagging:

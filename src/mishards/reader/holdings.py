@@ -190,6 +190,7 @@ class Holdings:
                 self._unnamed.append((due_s, state, segment_id, self._named_version))
         known = {file.name for file in old.meta.deletes}
         new = tuple(file for file in view.meta.deletes if file.name not in known)
+        state.deletes.keep_to(view.meta.deletes)
         state.deletes.announce(new, applied)
         stale = [
             opened

@@ -129,8 +129,8 @@ class SegmentOpener:
         """Contents of the newest metadata's delete files that may concern the segment."""
         found = {}
         for file in state.view.meta.deletes:
-            concerns = file.partition_id in (0, meta.partition_id) and file.max_ts > meta.min_ts
-            if concerns and file.name not in applied:
+            in_scope = file.partition_id in (0, meta.partition_id)
+            if in_scope and file.max_ts > meta.folded_until and file.name not in applied:
                 found[file.name] = await self.read(state, file)
         return found
 

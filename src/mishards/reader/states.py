@@ -51,6 +51,7 @@ class ReadStates:
             if (opened := state.open.get(segment_id)) is None:
                 return None
             segments.append(opened)
+        _check_deletes(state, at, progress.log(at.log).timestamp)
         return _read_state(state, at, _read_ts(at, at.read_ts), segments, ())
 
     async def reached(self, at: ReadPoint, deadline_s: float) -> ReadState:
@@ -74,6 +75,7 @@ class ReadStates:
         state = self._state(at.collection)
         segments, failures = await self._open_all(state, at.segments)
         await self._opener.settle(state, progress.log(at.log).timestamp)
+        _check_deletes(state, at, progress.log(at.log).timestamp)
         return _read_state(state, at, _read_ts(at, read_ts), segments, failures)
 
     async def segment(self, collection: CollectionId, segment_id: SegmentId) -> OpenSegment:
@@ -109,6 +111,19 @@ class ReadStates:
 def _read_ts(at: ReadPoint, reached: Timestamp) -> Timestamp:
     """Nothing before the checkpoint can be told apart any more: sealing forgets it."""
     return max(reached, at.checkpoint)
+
+
+def _check_deletes(state: CollectionState, at: ReadPoint, applied: Timestamp) -> None:
+    """A read at a checkpoint that the log has not been applied to takes the deletes in between
+    from files; and which of them a segment needs, only the metadata that names it says.
+
+    Raises:
+        StalePlan: newer metadata does not name a segment any more.
+    """
+    if at.checkpoint <= applied:
+        return
+    if any(segment_id not in state.view.segments for segment_id in at.segments):
+        raise StalePlan(f"segments of collection {at.collection} were replaced")
 
 
 def _read_state(

@@ -141,6 +141,59 @@ class DamageReply(_Message, frozen=True, kw_only=True, tag="damage_reply"):
     reason: str = ""
 
 
+class Compact(_Message, frozen=True, kw_only=True, tag="compact"):
+    """Compact a collection; answers when that is noted, not when it is done.
+
+    Attributes:
+        deletes_only: only rewrite segments with deleted rows.
+        target_bytes: most bytes of a segment; 0 for the writer's own limit.
+        log: the collection's.
+        version: of the metadata that names it; the leader's is as new.
+    """
+
+    collection: CollectionId
+    log: LogId = LogId(0)
+    version: MetadataVersion = MetadataVersion(0)
+    deletes_only: bool = False
+    target_bytes: int = 0
+
+
+class CompactionStarted(_Message, frozen=True, kw_only=True, tag="compaction_started"):
+    """The id by which to ask how a compaction goes, the leader of log `id % MOST_LOGS`."""
+
+    id: Timestamp
+
+
+class GetCompaction(_Message, frozen=True, kw_only=True, tag="get_compaction"):
+    """Ask how a compaction goes; of one that the leader does not know, it is completed."""
+
+    id: Timestamp
+    log: LogId = LogId(0)
+
+
+class CompactionPlan(_Message, frozen=True, kw_only=True):
+    """Segments to merge, and what came of them; no targets where that is not done."""
+
+    sources: tuple[SegmentId, ...]
+    targets: tuple[SegmentId, ...] = ()
+
+
+class CompactionStatus(_Message, frozen=True, kw_only=True, tag="compaction_status"):
+    """How a compaction goes.
+
+    Attributes:
+        executing: it has not come to its end, good or bad.
+        collection: 0 where the compaction is not known.
+    """
+
+    executing: bool
+    collection: CollectionId = CollectionId(0)
+    executing_plans: int = 0
+    completed_plans: int = 0
+    failed_plans: int = 0
+    plans: tuple[CompactionPlan, ...] = ()
+
+
 # --- DDL: proxy to writer ----------------------------------------------------------------------
 
 
@@ -556,6 +609,8 @@ Message = (
     | Flush
     | ReportDamage
     | LookAgain
+    | Compact
+    | GetCompaction
     | Ddl
     | DdlOnce
     | Follow
@@ -573,6 +628,8 @@ Reply = (
     | TimestampReply
     | Flushed
     | DamageReply
+    | CompactionStarted
+    | CompactionStatus
     | Committed
     | LogPush
     | MetadataPush

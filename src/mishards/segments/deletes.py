@@ -65,6 +65,14 @@ def read_deletes(path: Path, checksum: int | None = None) -> tuple[pa.Array, Off
         raise unreadable(f"file of deletes {path}", error) from error
 
 
+def hidden_rows(segment: Segment, keys: pa.Array, timestamps: Offsets) -> bitmaps.Mask:
+    """Which rows of a segment deletes hide at their newest timestamp, shape (rows,)."""
+    mask = np.zeros(segment.rows, dtype=np.bool_)
+    positions, rows = segment.find(keys)
+    mask[rows[timestamps[positions] > segment.timestamps[rows]]] = True
+    return mask
+
+
 class _State(NamedTuple):
     """Which rows are live as of `newest` and until the next state's `lowest`.
 

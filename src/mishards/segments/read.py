@@ -47,6 +47,11 @@ def open_segment(folder: Path, meta: SegmentMeta, schema: CollectionSchema) -> S
     return Segment(meta, schema, columns, vectors)
 
 
+def open_rows(folder: Path, meta: SegmentMeta, schema: CollectionSchema) -> Segment:
+    """As `open_segment`, without vectors: its files of vectors need not be there. Blocking."""
+    return Segment(meta, schema, _map_columns(folder, read_manifest(folder)), {})
+
+
 def _map_columns(folder: Path, manifest: Manifest) -> pa.RecordBatch:
     path = folder / COLUMNS
     try:

@@ -21,14 +21,14 @@ from mishards.rpc.tcp import FramedTransport
 from mishards.server.config import Config
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
-from mishards.writer.build_job import IndexBuilder
+from mishards.writer.build_job import Builder
 
 
 class Seams(msgspec.Struct, frozen=True):
     """Everything a node reaches the world through; whoever opened them closes them.
 
     Attributes:
-        builder: builds indexes; None for processes of their own.
+        builder: builds indexes and merges segments; None for processes of their own.
     """
 
     runtime: Runtime
@@ -37,7 +37,7 @@ class Seams(msgspec.Struct, frozen=True):
     metadata: MetadataStore
     registry: Registry
     election: Election
-    builder: IndexBuilder | None = None
+    builder: Builder | None = None
 
     async def close(self) -> None:
         """Close all but the runtime."""

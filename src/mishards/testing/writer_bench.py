@@ -23,6 +23,7 @@ from mishards.core.runtime import SystemRuntime
 from mishards.core.schema import CollectionSchema, DataType, FieldSchema
 from mishards.log.entry import Entry
 from mishards.metadata.memory import MemoryMetadataStore
+from mishards.metadata.models import SegmentMeta
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.rpc.messages import CreateCollection, Flush, Flushed, Message, Write, Written
@@ -30,6 +31,7 @@ from mishards.rpc.protocol import CallContext
 from mishards.storage.memory import MemoryStore
 from mishards.writer.build_job import BuildJob
 from mishards.writer.config import WriterConfig
+from mishards.writer.merging import MergeJob, SurveyJob
 from mishards.writer.writer import Writer
 
 CONTEXT = CallContext(deadline_s=float("inf"))
@@ -111,6 +113,12 @@ class NullBuilder:
             self.failures -= 1
             raise StorageError("no builder today")
         await asyncio.to_thread(Path(job.output).write_bytes, b"index")
+
+    async def merge(self, job: MergeJob) -> tuple[SegmentMeta, ...]:
+        raise StorageError("no segments are merged here")
+
+    async def survey(self, job: SurveyJob) -> tuple[int, ...]:
+        raise StorageError("no segments are looked at here")
 
 
 class Bench:

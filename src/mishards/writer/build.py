@@ -23,7 +23,7 @@ from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.segments.layout import MANIFEST, index_file, segment_key, vectors_file
 from mishards.segments.manifest import decode_manifest, file_info, verify_file
 from mishards.storage.protocol import ObjectStore
-from mishards.writer.build_job import BuildJob, IndexBuilder
+from mishards.writer.build_job import Builder, BuildJob
 from mishards.writer.catalog import Catalog
 from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
@@ -51,16 +51,47 @@ class Missing(msgspec.Struct, frozen=True):
 def missing_indexes(view: CollectionView, min_rows: int) -> Iterator[Missing]:
     """What is to be built in a collection. Small segments, and families without a file, need
     nothing."""
-    indexes = [index for index in view.meta.indexes if family(index.family).builds_file]
-    if not indexes:
+    if not any(family(index.family).builds_file for index in view.meta.indexes):
         return
     for segment in view.segments.values():
-        if segment.rows < min_rows:
-            continue
-        built = {one.index_id for one in segment.indexes}
-        for index in indexes:
-            if index.id not in built:
-                yield Missing(view, segment, index)
+        yield from missing_of(view, segment, min_rows)
+
+
+def missing_of(view: CollectionView, segment: SegmentMeta, min_rows: int) -> Iterator[Missing]:
+    """As `missing_indexes`, of one segment, which need not be in the metadata yet."""
+    if segment.rows < min_rows:
+        return
+    built = {one.index_id for one in segment.indexes}
+    for index in view.meta.indexes:
+        if index.id not in built and family(index.family).builds_file:
+            yield Missing(view, segment, index)
+
+
+def build_job(missing: Missing, vectors: Path, output: Path, threads: int) -> BuildJob:
+    """The job that makes what is missing, from a file of vectors."""
+    index = missing.index
+    return BuildJob(
+        vectors=str(vectors),
+        rows=missing.segment.rows,
+        dim=missing.view.schema.by_name[index.field].dim,
+        metric=index.metric,
+        family=index.family,
+        params=dict(index.params),
+        output=str(output),
+        threads=threads,
+    )
+
+
+def described(index: IndexMeta, output: Path) -> SegmentIndex:
+    """The record of a built file, named as it is. Blocking."""
+    info = file_info(output)
+    return SegmentIndex(
+        index_id=index.id,
+        field=index.field,
+        name=output.name,
+        size_bytes=info.size_bytes,
+        checksum=info.checksum,
+    )
 
 
 class IndexBuilds:
@@ -72,7 +103,7 @@ class IndexBuilds:
         config: WriterConfig,
         store: ObjectStore,
         catalog: Catalog,
-        builder: IndexBuilder,
+        builder: Builder,
         construction: Construction,
         fresh: Callable[[], Awaitable[Timestamp]],
         log_id: LogId,
@@ -168,26 +199,11 @@ class IndexBuilds:
         key = segment_key(segment.collection_id, segment.id, name)
         async with scratch_folder(self._runtime, self._config.scratch) as folder:
             output = folder / name
-            await self._builder.build(
-                BuildJob(
-                    vectors=str(await self._vectors(missing, folder)),
-                    rows=segment.rows,
-                    dim=missing.view.schema.by_name[index.field].dim,
-                    metric=index.metric,
-                    family=index.family,
-                    params=dict(index.params),
-                    output=str(output),
-                    threads=self._config.build_threads,
-                )
+            job = build_job(
+                missing, await self._vectors(missing, folder), output, self._config.build_threads
             )
-            info = await self._runtime.blocking(file_info, output)
-            built = SegmentIndex(
-                index_id=index.id,
-                field=index.field,
-                name=name,
-                size_bytes=info.size_bytes,
-                checksum=info.checksum,
-            )
+            await self._builder.build(job)
+            built = await self._runtime.blocking(described, index, output)
             with self._construction.holding((key,)):
                 await self._store.put_file(key, output)
                 await self._catalog.commit(_adding(segment, built))

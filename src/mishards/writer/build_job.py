@@ -1,4 +1,4 @@
-"""One index build, and what runs it.
+"""One index build, and what runs builds and merges of segments.
 
 A builder may work in this process or another; either way what it gets and leaves are files.
 """
@@ -16,9 +16,11 @@ from mishards.core.errors import CorruptObject
 from mishards.core.runtime import Runtime
 from mishards.core.schema import Metric
 from mishards.index.registry import family
+from mishards.metadata.models import SegmentMeta
+from mishards.writer.merging import MergeJob, SurveyJob, merge, survey
 
 
-class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
+class BuildJob(msgspec.Struct, frozen=True, kw_only=True, tag="build"):
     """An index to build.
 
     Attributes:
@@ -37,16 +39,26 @@ class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
 
 
-class IndexBuilder(Protocol):
-    """Runs builds. From the loop's thread."""
+Job = BuildJob | MergeJob | SurveyJob
+
+
+class Builder(Protocol):
+    """Does what takes long. From the loop's thread; cancelling ends the work and leaves no
+    process.
+
+    All methods raise:
+        StorageError, CorruptObject: the files cannot be read or written.
+        InternalError: the work failed; carries its last words.
+    """
 
     async def build(self, job: BuildJob) -> None:
-        """Write `job.output`; cancelling ends the build and leaves no process.
+        """Write the index `job.output`."""
 
-        Raises:
-            StorageError, CorruptObject: the files cannot be read or written.
-            InternalError: the build failed; carries its last words.
-        """
+    async def merge(self, job: MergeJob) -> tuple[SegmentMeta, ...]:
+        """Write segments below `job.output`; see `merging.merge`."""
+
+    async def survey(self, job: SurveyJob) -> tuple[int, ...]:
+        """Count hidden rows; see `merging.survey`."""
 
 
 class InlineBuilder:
@@ -58,14 +70,31 @@ class InlineBuilder:
     async def build(self, job: BuildJob) -> None:
         await self._runtime.blocking(run_job, job)
 
+    async def merge(self, job: MergeJob) -> tuple[SegmentMeta, ...]:
+        return await self._runtime.blocking(merge, job)
 
-def run_job(job: BuildJob) -> None:
-    """Build in the calling thread.
+    async def survey(self, job: SurveyJob) -> tuple[int, ...]:
+        return await self._runtime.blocking(survey, job)
+
+
+def run_job(job: Job) -> tuple[SegmentMeta, ...] | tuple[int, ...] | None:
+    """Do a job in the calling thread; gives its result.
 
     Raises:
-        CorruptObject: the vectors are not as many as stated.
+        CorruptObject: a file is not what the job says.
         OSError: a file cannot be read or written.
     """
+    match job:
+        case MergeJob():
+            return merge(job)
+        case SurveyJob():
+            return survey(job)
+        case BuildJob():
+            _build(job)
+            return None
+
+
+def _build(job: BuildJob) -> None:
     path = Path(job.vectors)
     expected = job.rows * job.dim * 4
     if (size := path.stat().st_size) != expected:

@@ -1,4 +1,5 @@
-"""The process of one index build: `python -m mishards.writer.build_worker <job as JSON>`.
+"""The process of one index build or merge: `python -m mishards.writer.build_worker`, with the job
+as one line of JSON on its standard input, and its result as JSON on its standard output.
 
 Invariants: it runs at the lowest priority; it ends when its standard input does, so it never
 outlives the process that started it.
@@ -10,22 +11,25 @@ import os
 import sys
 import threading
 
-import msgspec
-
 _ORPHANED = 3
 _LOWEST_PRIORITY = 19
 
 
-def main(arguments: list[str]) -> int:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def main() -> int:
     os.nice(_LOWEST_PRIORITY)
+    line = sys.stdin.buffer.readline()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Imported late, so that the watch on the parent runs while the libraries load.
-    from mishards.core.errors import MishardsError
-    from mishards.writer.build_job import BuildJob, run_job
+    import msgspec
+    import pyarrow as pa
 
+    from mishards.core.errors import MishardsError
+    from mishards.writer.build_job import Job, run_job
+
+    pa.set_cpu_count(1)
     try:
-        run_job(msgspec.json.decode(arguments[0], type=BuildJob))
-    except (MishardsError, OSError, RuntimeError, MemoryError) as error:
+        sys.stdout.write(msgspec.json.encode(run_job(msgspec.json.decode(line, type=Job))).decode())
+    except (MishardsError, OSError, RuntimeError, MemoryError, msgspec.MsgspecError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -38,4 +42,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -46,7 +46,7 @@ from mishards.rpc.messages import (
 )
 from mishards.rpc.protocol import CallContext, Transport
 from mishards.storage.protocol import ObjectStore
-from mishards.writer.build_job import IndexBuilder
+from mishards.writer.build_job import Builder
 from mishards.writer.config import WriterConfig
 from mishards.writer.standby import Standby
 from mishards.writer.vigil import Vigil
@@ -75,7 +75,7 @@ class Candidate:
         others: Callable[[], Sequence[NodeInfo]],
         on_role: Callable[[], Awaitable[None]],
         unrivalled: bool = False,
-        builder: IndexBuilder | None = None,
+        builder: Builder | None = None,
     ) -> None:
         """A candidate that does nothing yet.
 

@@ -20,6 +20,11 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
         segment_max_rows: most rows of a sealed segment.
         segment_max_bytes: a flush starts another segment beyond this.
         delete_files_max: a collection with more delete files has them merged.
+        compaction_share: part of the time that compaction works, in a process of lowest
+            priority; 0 compacts only when asked. What a client asks for does not wait.
+        compaction_check_s: how often compaction looks for something to do.
+        compaction_fan: so many small segments of about one size are merged into one.
+        compaction_dead_share: a segment with this part of its rows deleted is rewritten.
         build_min_rows: a smaller segment gets no index; searching its raw vectors is faster.
         build_workers: indexes built at a time.
         build_threads: threads of a build; 0 means all processors.
@@ -54,6 +59,10 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
     segment_max_rows: int = 1_000_000
     segment_max_bytes: int = 512 * _MIB
     delete_files_max: int = 16
+    compaction_share: float = 0.5
+    compaction_check_s: float = 5.0
+    compaction_fan: int = 4
+    compaction_dead_share: float = 0.2
     build_min_rows: int = 1_000
     build_workers: int = 1
     build_threads: int = 0

@@ -28,10 +28,11 @@ from mishards.metadata.snapshot import MetadataSnapshot
 from mishards.storage.pins import PinWatch
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.build import IndexBuilds
-from mishards.writer.build_job import IndexBuilder
+from mishards.writer.build_job import Builder
 from mishards.writer.catalog import Catalog
 from mishards.writer.collect import GarbageCollector
 from mishards.writer.commit import GroupCommit
+from mishards.writer.compact import Compactor
 from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.damage import DamagedIndexes
@@ -60,7 +61,7 @@ class Leading:
         log: LogStore,
         log_id: LogId,
         reign: Reign,
-        builder: IndexBuilder,
+        builder: Builder,
         on_fenced: Callable[[MishardsError], None],
         peers: Peers | None = None,
     ) -> None:
@@ -126,6 +127,16 @@ class Leading:
             self._fresh_id,
             log_id,
         )
+        self.compactor = Compactor(
+            runtime,
+            config,
+            store,
+            self.catalog,
+            builder,
+            self.construction,
+            self._fresh_ids,
+            log_id,
+        )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
         expiry = Expiry(runtime, config, self.catalog, log_id, lambda: Timestamp(self.newest))
         self._cleaning: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [
@@ -159,6 +170,7 @@ class Leading:
             ("group commit", self._run_commit),
             ("flush", lambda: self._keep_running(self.flusher.run)),
             ("ticks", lambda: self._keep_running(self._tick)),
+            ("compaction", lambda: self._keep_running(self.compactor.run)),
             ("watch", lambda: self._keep_running(self._watch)),
         ]
         works += [
@@ -175,10 +187,13 @@ class Leading:
             task.cancel()
 
     async def _fresh_id(self) -> Timestamp:
-        """An id that no leader to come gives again."""
-        fresh = self.allocator.allocate()
-        await self.commit.cover(fresh)
-        return fresh
+        return await self._fresh_ids(1)
+
+    async def _fresh_ids(self, count: int) -> Timestamp:
+        """The first of so many ids that no leader to come gives again."""
+        first = self.allocator.allocate(count)
+        await self.commit.cover(Timestamp(first + count - 1))
+        return first
 
     async def confirmed_newest(self) -> Timestamp:
         """`newest`, of a moment after this call at which nobody else led.

@@ -212,7 +212,7 @@ def concerned(
     """Which deletes may hide a row of the segments, by their key ranges and timestamps."""
     wanted = np.zeros(len(deletes.timestamps), dtype=np.bool_)
     for segment in segments:
-        after = deletes.timestamps > segment.min_ts
+        after = deletes.timestamps > segment.folded_until
         statistics = segment.statistics.get(primary)
         if statistics is not None and statistics.low is not None:
             inside = pc.and_(

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from mishards.cluster.peers import Peers
 from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import (
+    CollectionNotFound,
     InvalidParameter,
     MishardsError,
     NotLeader,
@@ -28,11 +29,14 @@ from mishards.metadata.protocol import MetadataStore
 from mishards.rpc.messages import (
     AllocateTimestamp,
     Committed,
+    Compact,
+    CompactionStarted,
     Ddl,
     DdlOnce,
     Flush,
     Flushed,
     Follow,
+    GetCompaction,
     ImportCollections,
     Message,
     NewestTimestamp,
@@ -46,7 +50,7 @@ from mishards.rpc.messages import (
 from mishards.rpc.protocol import CallContext
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.admission import check_write
-from mishards.writer.build_job import IndexBuilder
+from mishards.writer.build_job import Builder
 from mishards.writer.build_process import SubprocessBuilder
 from mishards.writer.config import WriterConfig
 from mishards.writer.ddl import DDL_RULES
@@ -74,7 +78,7 @@ class Writer:
         publisher: LogPublisher,
         node_id: NodeId,
         log_id: LogId = DDL_LOG,
-        builder: IndexBuilder | None = None,
+        builder: Builder | None = None,
         *,
         peers: Peers | None = None,
         unrivalled: bool = False,
@@ -83,7 +87,7 @@ class Writer:
 
         Args:
             publisher: closed with the writer.
-            builder: None builds indexes in processes of their own.
+            builder: None builds indexes and merges segments in processes of their own.
             peers: are asked what they still read before anything is removed.
             unrivalled: something else keeps other writers away from the log, so what this one
                 remembers is the newest there is.
@@ -111,6 +115,8 @@ class Writer:
             AllocateTimestamp: _allocate,
             Flush: _flush,
             ReportDamage: _report_damage,
+            Compact: _compact,
+            GetCompaction: _get_compaction,
             **dict.fromkeys(get_args(Ddl), _ddl),
             ImportCollections: _import,
             DdlOnce: _ddl_once,
@@ -286,6 +292,23 @@ async def _flush(leading: Leading, message: Flush) -> Reply:
     segments = {one: await leading.flusher.flush(one) for one in message.collections}
     version = leading.catalog.snapshot.version
     return Flushed(segments=segments, timestamp=timestamp, version=version)
+
+
+async def _compact(leading: Leading, message: Compact) -> Reply:
+    await leading.catalog.reach(message.version)
+    if message.collection not in leading.catalog.snapshot.collections:
+        raise CollectionNotFound(f"collection not found[collection={message.collection}]")
+    return CompactionStarted(
+        id=await leading.compactor.request(
+            message.collection,
+            deletes_only=message.deletes_only,
+            target_bytes=message.target_bytes,
+        )
+    )
+
+
+async def _get_compaction(leading: Leading, message: GetCompaction) -> Reply:
+    return leading.compactor.status(message.id)
 
 
 async def _report_damage(leading: Leading, message: ReportDamage) -> Reply:
