@@ -9,22 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import numpy as np
 import pytest
 
 from mishards.cluster.publishing import LogPublisher
-from mishards.core.ids import Timestamp
-from mishards.core.timestamps import compose
 from mishards.log.entry import encode_entry
-from mishards.metadata.models import SegmentMeta
 from mishards.proxy.consistency import ConsistencyClock, Moment
 from mishards.proxy.scatter import Gathered, Scatter
 from mishards.reader.collection import CollectionState
+from mishards.segments.read import Segment
 from mishards.testing.simulation import simulate
-from mishards.writer import build_job, merging
+from mishards.writer import merging
 from mishards.writer.commit import GroupCommit
 from mishards.writer.leading import Leading
-from mishards.writer.merging import MergeJob
 from mishards.writer.tokens import TokenWindow
 from mishards.writer.trim import LogEnds, LogTrimmer
 
@@ -41,7 +38,7 @@ def test_invariants_hold_under_faults(seed: int, tmp_path: Path) -> None:
         )
     assert list(tmp_path.iterdir()) == []
     succeeded = [one for one in outcome.history.operations if one.outcome == "ok"]
-    assert len(succeeded) > 30, "most calls failed: the run shows little"
+    assert len(succeeded) > 20, "most calls failed: the run shows little"
 
 
 def test_a_seed_always_gives_the_same_history(tmp_path: Path) -> None:
@@ -164,14 +161,13 @@ def plant_trimmed_fences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LogTrimmer, "_remove", remove_all)
 
 
-def plant_overreaching_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compaction takes deletes for folded in that came after it."""
+def plant_kept_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction takes deletes for folded in whose rows it keeps."""
 
-    def merge(job: MergeJob) -> tuple[SegmentMeta, ...]:
-        later = Timestamp(job.folded + compose(10_000))
-        return tuple(msgspec.structs.replace(one, folded=later) for one in merging.merge(job))
+    def hidden(segment: Segment, keys: Any, timestamps: Any) -> Any:
+        return np.zeros(segment.rows, dtype=np.bool_)
 
-    monkeypatch.setattr(build_job, "merge", merge)
+    monkeypatch.setattr(merging, "hidden_rows", hidden)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +179,7 @@ def plant_overreaching_fold(monkeypatch: pytest.MonkeyPatch) -> None:
         (plant_stale_strong_read, {"I3", "I4", "I2"}),
         (plant_forgotten_tokens, {"I1"}),
         (plant_hasty_tick, {"I2", "I3", "I4"}),
-        (plant_overreaching_fold, {"I2", "I4"}),
+        (plant_kept_rows, {"I2", "I4"}),
         (plant_lost_push, {"I10", "I7", "healing"}),
         (plant_early_trimming, {"I1", "I4"}),
         (plant_trimmed_fences, {"I5"}),
