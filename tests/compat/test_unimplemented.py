@@ -37,7 +37,6 @@ CALLS: dict[str, Callable[[MilvusClient, str], Any]] = {
     ),
     "AlterCollectionField": lambda c, n: c.alter_collection_field(n, "word", {"max_length": 9}),
     "AlterIndex": lambda c, n: c.alter_index_properties(n, "vector", {"mmap.enabled": True}),
-    "ManualCompaction": lambda c, n: c.compact(n),
     "RunAnalyzer": lambda c, n: c.run_analyzer("some text", {"type": "english"}),
 }
 

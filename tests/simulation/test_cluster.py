@@ -25,7 +25,7 @@ from mishards.writer.leading import Leading
 from mishards.writer.tokens import TokenWindow
 from mishards.writer.trim import LogEnds, LogTrimmer
 
-MOST_SEEDS = 24
+MOST_SEEDS = 48
 
 
 def test_invariants_hold_under_faults(seed: int, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mishards.core.ids import CollectionId, MetadataVersion, SegmentId, Timestam
 from mishards.core.schema import Metric
 from mishards.metadata.models import ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
-from mishards.rpc.messages import Ddl, StatusReply
+from mishards.rpc.messages import CompactionStatus, Ddl, StatusReply
 
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -206,6 +206,18 @@ class ProxyApi(Protocol):
         """Done, and visible in `snapshot`, when it returns."""
 
     async def flush(self, database: str, collections: Sequence[str]) -> FlushAnswer: ...
+
+    async def compact(
+        self, view: CollectionView, *, deletes_only: bool = False, target_bytes: int = 0
+    ) -> Timestamp:
+        """Have a collection compacted; the id by which to ask how that goes.
+
+        Args:
+            target_bytes: most bytes of a segment; 0 for the writer's own limit.
+        """
+
+    async def compaction(self, compaction_id: Timestamp) -> CompactionStatus:
+        """How a compaction goes; one that nobody knows is over and did nothing."""
 
     async def allocate_timestamp(self) -> Timestamp: ...
 

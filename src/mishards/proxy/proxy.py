@@ -11,6 +11,7 @@ from mishards.cluster.membership import Membership
 from mishards.core.errors import DeadlineExceeded, InternalError, MishardsError, Unimplemented
 from mishards.core.ids import (
     DDL_LOG,
+    MOST_LOGS,
     CollectionId,
     LogId,
     MetadataVersion,
@@ -44,10 +45,14 @@ from mishards.routing.protocol import RoutingPolicy
 from mishards.rpc.messages import (
     AllocateTimestamp,
     Committed,
+    Compact,
+    CompactionStarted,
+    CompactionStatus,
     Ddl,
     DdlOnce,
     Flush,
     Flushed,
+    GetCompaction,
     Message,
     NodeStatus,
     Reply,
@@ -153,6 +158,32 @@ class Proxy:
         message = Flush(collections=tuple(collections), log=log_id, version=version)
         answer = await self._leaders.of(log_id).call(message, self._config.timeout_s)
         if not isinstance(answer, Flushed):
+            raise _unexpected(answer, message)
+        return answer
+
+    async def compact(
+        self, view: CollectionView, *, deletes_only: bool = False, target_bytes: int = 0
+    ) -> Timestamp:
+        log_id = view.meta.log_id
+        message = Compact(
+            collection=view.id,
+            deletes_only=deletes_only,
+            target_bytes=target_bytes,
+            log=log_id,
+            version=self.snapshot.version,
+        )
+        answer = await self._leaders.of(log_id).call(message, self._config.timeout_s)
+        if not isinstance(answer, CompactionStarted):
+            raise _unexpected(answer, message)
+        return answer.id
+
+    async def compaction(self, compaction_id: Timestamp) -> CompactionStatus:
+        log_id = LogId(compaction_id % MOST_LOGS)
+        if log_id not in self.snapshot.logs:
+            return CompactionStatus(executing=False)
+        message = GetCompaction(id=compaction_id, log=log_id)
+        answer = await self._leaders.of(log_id).call(message, self._config.timeout_s)
+        if not isinstance(answer, CompactionStatus):
             raise _unexpected(answer, message)
         return answer
 

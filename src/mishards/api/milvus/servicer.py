@@ -18,6 +18,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from mishards.api.milvus import (
     aliases,
     collections,
+    compactions,
     databases,
     flushing,
     indexes,
@@ -46,6 +47,7 @@ HANDLERS: dict[str, Handler] = {
     **loading.HANDLERS,
     **flushing.HANDLERS,
     **segments.HANDLERS,
+    **compactions.HANDLERS,
     **DATA_HANDLERS,
 }
 """Handlers by method name."""

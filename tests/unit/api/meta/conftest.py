@@ -24,7 +24,7 @@ from mishards.metadata.models import DatabaseMeta, Record, SegmentMeta, encode
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.proxy.calls import FlushAnswer, ReplicaInfo
-from mishards.rpc.messages import StatusReply
+from mishards.rpc.messages import CompactionPlan, CompactionStatus, StatusReply
 from mishards.writer.ddl import DDL_RULES
 
 SERVICE = "/milvus.proto.milvus.MilvusService/"
@@ -85,6 +85,18 @@ class FakeProxy:
         self.messages.append((database, tuple(collections)))
         found = {self.snapshot.resolve(database, name).id: (SegmentId(5),) for name in collections}
         return FlushAnswer(segments=found, timestamp=Timestamp(NOW))
+
+    async def compact(
+        self, view: CollectionView, *, deletes_only: bool = False, target_bytes: int = 0
+    ) -> Timestamp:
+        self.messages.append((view.name, deletes_only, target_bytes))
+        return Timestamp(7)
+
+    async def compaction(self, compaction_id: Timestamp) -> CompactionStatus:
+        plans = (CompactionPlan(sources=(SegmentId(1), SegmentId(2)), targets=(SegmentId(3),)),)
+        if compaction_id != 7:
+            return CompactionStatus(executing=False)
+        return CompactionStatus(executing=True, completed_plans=1, executing_plans=2, plans=plans)
 
     async def allocate_timestamp(self) -> Timestamp:
         return Timestamp(next(self._numbers))
