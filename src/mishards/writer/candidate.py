@@ -107,6 +107,7 @@ class Candidate:
         self._led = asyncio.Event()
         self._not_before_s = 0.0
         self._handing_over = False
+        self._leaving: asyncio.Task[HandedOver] | None = None
         self._ended = NOBODY
         self._vigil = Vigil(
             runtime,
@@ -146,6 +147,8 @@ class Candidate:
     async def close(self) -> None:
         """Finish the calls in flight, end the reign, and give the lease up."""
         self._why_not = NotLeader(f"writer {self._node_id!r} is closed")
+        if self._leaving is not None:
+            await asyncio.gather(self._leaving, return_exceptions=True)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -213,6 +216,12 @@ class Candidate:
         if self._handing_over:
             raise NotReady(f"writer {self._node_id!r} is handing over already")
         self._handing_over = True
+        # Half of it is worse than none: a reign that is over would keep its lease. So it goes on
+        # when whoever asked for it goes.
+        self._leaving = asyncio.ensure_future(self._hand_over(to))
+        return await asyncio.shield(self._leaving)
+
+    async def _hand_over(self, to: NodeId) -> HandedOver:
         try:
             heir = await self._ready_heir(to)
             return await self._leave_to(heir)
@@ -366,6 +375,7 @@ class Candidate:
             self._builder,
             peers=self._peers,
             unrivalled=self._unrivalled,
+            elected_s=lambda: self._campaign.held_s,
         )
         try:
             async with self._standby_turn:

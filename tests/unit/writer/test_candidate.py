@@ -196,8 +196,26 @@ def test_a_reign_that_ends_while_an_earlier_handover_is_not_answered_is_over() -
             with pytest.raises(errors.NotLeader, match=r"stands by: .*another leads"):
                 await ask(one, NewestTimestamp())
             assert not handing_over.done()
-            handing_over.cancel()
-            await asyncio.gather(handing_over, return_exceptions=True)
+            two._led.set()
+            await handing_over
+
+    asyncio.run(scene())
+
+
+def test_a_handover_goes_on_when_whoever_asked_for_it_goes() -> None:
+    async def scene() -> None:
+        async with stand_open() as stand:
+            one, two = await stand.add("one"), await stand.add("two")
+            assert one._writer is not None
+            in_flight = one._writer._quiet
+            in_flight.clear()  # as while a call waits for storage
+            asked = asyncio.ensure_future(ask(one, HandOver(log=LOG)))
+            await until(lambda: one._writer is None)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            in_flight.set()
+            await until(lambda: two.leads)
+            assert not one.leads
 
     asyncio.run(scene())
 
