@@ -10,6 +10,7 @@ log.
 from __future__ import annotations
 
 import logging
+import math
 
 from mishards.core.errors import LeaseTaken, SystemFault
 from mishards.core.ids import LogId, NodeId
@@ -80,6 +81,8 @@ class Campaign:
         self._unrivalled = unrivalled
         self._watch = LeaseWatch(lease_s)
         self._reachable = True
+        self.held_s = -math.inf
+        """When the lease was last known to be this node's, on the monotonic clock."""
 
     @property
     def holder(self) -> NodeId:
@@ -94,6 +97,7 @@ class Campaign:
         Args:
             ended: a node whose process was just seen to have ended.
         """
+        begun_s = self._runtime.monotonic_s()
         try:
             seen = await self._election.look(self._log_id)
             self._watch.look(seen, self._runtime.monotonic_s())
@@ -106,6 +110,7 @@ class Campaign:
             self._say(error)
             return False
         self._say(None)
+        self.held_s = begun_s
         return True
 
     async def keep(self) -> LeaseTaken:
@@ -115,6 +120,7 @@ class Campaign:
         """
         while True:
             await self._runtime.sleep(self._lease_s / _RENEWALS_PER_LEASE)
+            begun_s = self._runtime.monotonic_s()
             try:
                 seen = await self._election.look(self._log_id)
                 if seen.holder != self._node_id:
@@ -128,6 +134,7 @@ class Campaign:
                 self._say(error)
             else:
                 self._say(None)
+                self.held_s = begun_s
 
     async def leave(self, heir: NodeId = NOBODY) -> None:
         """Give the lease up, where it is held; one that cannot be given up expires."""

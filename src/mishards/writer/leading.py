@@ -44,6 +44,8 @@ from mishards.writer.trim import LogEnds, LogTrimmer
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
+_CERTAIN_FOR = 0.6
+"""Of a lease: longer than the pause between two renewals, shorter than any takeover takes."""
 _MOST_FENCES = 3_000
 """Of some thousand takeovers: a leader of before all those is taken not to come back."""
 
@@ -63,6 +65,7 @@ class Leading:
         reign: Reign,
         builder: Builder,
         on_fenced: Callable[[MishardsError], None],
+        elected_s: Callable[[], float],
         peers: Peers | None = None,
     ) -> None:
         """`on_fenced` may be called from within the tasks that `stop` ends; without `peers`
@@ -80,6 +83,8 @@ class Leading:
         self._fences = reign.fences
         self._log = log
         self._confirmation = Coalescer(self._confirm)
+        self._confirmed_s = runtime.monotonic_s()
+        self._elected_s = elected_s
         self._on_fenced = on_fenced
         self._tasks: list[asyncio.Task[Any]] = []
         self.construction = Construction()
@@ -205,7 +210,23 @@ class Leading:
         await self._confirmation.run()
         return self.newest
 
+    async def _confirm_lately(self) -> None:
+        """Return once it is certain that nobody else led at a moment of the last part of a lease:
+        by the election, or, where that cannot be reached, by the log.
+
+        A process that stood still for longer finds here that it does. Raises as
+        `confirmed_newest`.
+        """
+        certain_s = max(self._confirmed_s, self._elected_s())
+        if self._runtime.monotonic_s() - certain_s > _CERTAIN_FOR * self._config.lease_s:
+            await self._confirmation.run()
+
     async def _confirm(self) -> None:
+        begun_s = self._runtime.monotonic_s()
+        await self._look_ahead()
+        self._confirmed_s = begun_s
+
+    async def _look_ahead(self) -> None:
         seq = self.commit.next_seq
         while True:
             try:
@@ -260,12 +281,14 @@ class Leading:
             await self._runtime.sleep(_RESTART_PAUSE_S)
 
     async def _tick(self) -> None:
-        """Carry the time on while nothing is written."""
+        """Carry the time on while nothing is written, and this is known to be the leader: whoever
+        hears of the time takes what it has for all there is."""
         while True:
             await self._runtime.sleep(self._config.tick_s)
             if self.commit.is_idle:
                 now = self.allocator.allocate()
                 try:
+                    await self._confirm_lately()
                     await self.commit.cover(now)
                 except MishardsError as error:
                     _log.debug("the time stands still: %s", error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, get_args
 
@@ -82,6 +83,7 @@ class Writer:
         *,
         peers: Peers | None = None,
         unrivalled: bool = False,
+        elected_s: Callable[[], float] = lambda: -math.inf,
     ) -> None:
         """A writer that leads nothing yet.
 
@@ -91,6 +93,8 @@ class Writer:
             peers: are asked what they still read before anything is removed.
             unrivalled: something else keeps other writers away from the log, so what this one
                 remembers is the newest there is.
+            elected_s: when it was last certain that nobody else was elected, on the monotonic
+                clock.
         """
         self._runtime = runtime
         self._config = config
@@ -100,6 +104,7 @@ class Writer:
         self._node_id = node_id
         self._log_id = log_id
         self._unrivalled = unrivalled
+        self._elected_s = elected_s
         self._log = LogStore(store, log_id)
         self._builder = builder or SubprocessBuilder()
         self._peers = peers
@@ -170,6 +175,7 @@ class Writer:
             reign,
             self._builder,
             self.step_down,
+            self._elected_s,
             self._peers,
         )
         await leading.begin(self._node_id)

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from mishards.core import errors
-from mishards.core.ids import Timestamp
+from mishards.core.ids import EntrySeq, Epoch, LogId, NodeId, Timestamp
 from mishards.core.timestamps import TimestampAllocator, compose, physical_ms
+from mishards.log.entry import Entry, encode_entry
 from mishards.log.store import LogStore
 from mishards.rpc.messages import AllocateTimestamp
 from mishards.testing.writer_bench import ask, bench_open, insert, make_schema, until
@@ -65,6 +66,30 @@ def test_nothing_is_given_away_that_the_log_cannot_cover() -> None:
             assert all(physical_ms(ts) < ahead for _, ts in recorder.ticks[ticks:])
             bench.store.fail_before = None
             assert physical_ms((await ask(writer, AllocateTimestamp())).timestamp) >= ahead
+
+    asyncio.run(scene())
+
+
+def test_a_leader_that_was_replaced_finds_out_before_it_tells_the_time_again() -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer = await bench.writer(tick_s=0.001, lease_s=0.05)
+            await until(lambda: len(bench.recorders[0].ticks) > 3)
+            stood_still_s = 0.0
+            awake_s = bench.runtime.monotonic_s
+            bench.runtime.monotonic_s = lambda: awake_s() + stood_still_s  # type: ignore[method-assign]
+            rival = Entry(
+                log_id=LogId(0),
+                seq=EntrySeq(2),
+                epoch=Epoch(9),
+                timestamp=Timestamp(1 << 62),
+                leader=NodeId("rival"),
+            )
+            await bench.store.put("log/0/00000000000000000002", encode_entry(rival))
+            ticks = len(bench.recorders[0].ticks)
+            stood_still_s = 60.0
+            await writer.wait_fenced()
+            assert len(bench.recorders[0].ticks) == ticks
 
     asyncio.run(scene())
 
