@@ -125,7 +125,9 @@ class LeaderClient:
                     if not isinstance(message, _REPEATABLE) and not isinstance(error, Unreachable):
                         raise
                     last = error
-            await self._runtime.sleep(min(pause * self._runtime.random.uniform(0.5, 1), remaining))
+            pause_s = pause * self._runtime.random.uniform(0.5, 1)
+            remaining = deadline - self._runtime.monotonic_s()
+            await self._runtime.sleep(max(0.0, min(pause_s, remaining)))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             remaining = deadline - self._runtime.monotonic_s()
             await self._membership.refresh(min(remaining, _LONGEST_PAUSE_S))
