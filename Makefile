@@ -31,9 +31,10 @@ fmt: setup
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
-SEEDS ?= 50
+# Seeds from 0 on; or one of them alone, with all that happened: make sim SEED=123
+SEEDS ?= 1000
 sim: setup
-	$(BIN)/python -m pytest tests/simulation --seeds $(SEEDS) --timeout 3600
+	$(BIN)/python -m mishards.testing.seeds $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 # The long variants of the fault tests, which `make test` leaves out.
 chaos: setup

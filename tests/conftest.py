@@ -18,7 +18,7 @@ S = TypeVar("S", bound=Server)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
-    group.addoption("--seeds", type=int, default=10, help="simulate the seeds below this number")
+    group.addoption("--seeds", type=int, default=200, help="simulate the seeds below this number")
     group.addoption("--seed", type=int, default=None, help="simulate this seed alone")
 
 

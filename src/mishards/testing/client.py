@@ -23,6 +23,7 @@ from mishards.proxy.proxy import Proxy
 from mishards.rpc.messages import (
     Ddl,
 )
+from mishards.testing.asked import CALL
 from mishards.testing.cluster import SimulatedCluster
 from mishards.testing.history import (
     GROUP_FIELD,
@@ -266,10 +267,10 @@ class Client:
         await self._call(operation, lambda proxy: proxy.flush(DEFAULT_DATABASE, [COLLECTION]))
         return operation
 
-    async def ddl(self, *messages: Ddl) -> Operation:
+    async def ddl(self, *messages: Ddl, must_succeed: bool = False) -> Operation:
         """Several statements through one proxy, one after another; the last one's outcome."""
         for message in messages:
-            operation = self._begin("ddl")
+            operation = self._begin("ddl", must_succeed=must_succeed)
             operation.timeout_s = self._ddl_timeout_s
             await self._call(operation, partial(_execute, message))
             if operation.outcome != "ok":
@@ -296,6 +297,7 @@ class Client:
         loop = asyncio.get_running_loop()
         operation.start_s = loop.time()
         self.shared.history.operations.append(operation)
+        CALL.set(len(self.shared.history.operations))
         try:
             process, proxy = self.shared.cluster.proxy(self.random.choice(self._proxies))
             try:

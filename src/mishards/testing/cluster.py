@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,10 +21,10 @@ from mishards.core.ids import LogId, NodeId
 from mishards.discovery.election_memory import MemoryElection
 from mishards.discovery.memory import MemoryRegistry
 from mishards.metadata.journaled import JournaledMetadata
-from mishards.metadata.memory import MemoryMetadataStore
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.proxy import Proxy
 from mishards.reader.config import ReaderConfig
+from mishards.rpc.messages import HandOver
 from mishards.server.config import ClusterConfig, Config, NodeConfig
 from mishards.server.node import Node
 from mishards.server.seams import Seams
@@ -43,7 +43,7 @@ from mishards.testing.remote import (
     registry_service,
     storage_service,
 )
-from mishards.testing.witness import WitnessedStore
+from mishards.testing.witness import WitnessedMetadata, WitnessedStore
 from mishards.writer.build_job import InlineBuilder
 from mishards.writer.config import WriterConfig
 
@@ -63,6 +63,7 @@ class ClusterLayout(msgspec.Struct, frozen=True, kw_only=True):
 
     hosts: dict[str, tuple[str, ...]]
     routing: str = "consistent_hash"
+    logs: int = 1
     proxy: ProxyConfig = ProxyConfig(staleness_s=1.0, timeout_s=4.0)
     reader: ReaderConfig = ReaderConfig(retention_s=4.0, housekeeping_s=0.5)
     writer: WriterConfig = WriterConfig(
@@ -153,14 +154,15 @@ class SimulatedCluster:
         self._outside = VirtualRuntime(f"{seed}/outside")
         self.network = SimulatedNetwork(f"{seed}/network")
         self.store = WitnessedStore()
-        self.metadata = MemoryMetadataStore()
+        self.metadata = WitnessedMetadata()
         self.registry = MemoryRegistry(self._outside, ttl_s=3 * _HEARTBEAT_S)
         self.election = MemoryElection()
         self.hosts = {name: Host(name, roles) for name, roles in layout.hosts.items()}
         self.failures: list[tuple[str, BaseException]] = []
         self.restarts = 0
-        self.logs = (LogId(0),)
+        self.logs = tuple(map(LogId, range(layout.logs)))
         self.failpoint: Failpoint | None = None
+        self._operator = Process("operator")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -220,16 +222,16 @@ class SimulatedCluster:
         finally:
             running.process.kill()
 
-    async def hand_over(self, name: str) -> None:
-        """Let another node lead what a host's node leads."""
-        host = self.hosts[name]
-        if host.running is not None and host.ready:
-            with contextlib.suppress(MishardsError):
-                await host.running.process.run(host.running.node.hand_over())
+    async def hand_over(self, log_id: LogId) -> None:
+        """Let another node lead a log, as an operator asks for it."""
+        address = next((f"sim://{host.name}" for host in await self.leaders((log_id,))), "")
+        channel = self.network.transport("operator", self._operator).channel(address)
+        with contextlib.suppress(MishardsError):
+            await channel.call(HandOver(log=log_id), timeout_s=_LEAVE_WITHIN_S)
 
-    async def leaders(self) -> list[Host]:
-        """Hosts whose nodes hold the lease of a log."""
-        holders = {(await self.election.look(log_id)).holder for log_id in self.logs}
+    async def leaders(self, logs: Sequence[LogId] = ()) -> list[Host]:
+        """Hosts whose nodes hold the lease of one of the logs; of any where none is named."""
+        holders = {(await self.election.look(log_id)).holder for log_id in logs or self.logs}
         return [
             host
             for host in self.hosts.values()
@@ -288,7 +290,7 @@ class SimulatedCluster:
     def _new_life(self, host: Host) -> Running:
         host.lives += 1
         life = f"{host.name}.{host.lives}"
-        seed = f"{self._seed}/{life}"
+        seed = f"{self.seed}/{life}"
         process = Process(life)
         process.failpoint = self._reach
         runtime = VirtualRuntime(seed, blocking_s=0.003)
@@ -317,7 +319,7 @@ class SimulatedCluster:
         scratch.mkdir(parents=True)
         layout = self._layout
         config = Config(
-            cluster=ClusterConfig(routing=layout.routing),
+            cluster=ClusterConfig(routing=layout.routing, logs=layout.logs),
             node=NodeConfig(listen=f"sim://{host.name}", heartbeat_s=_HEARTBEAT_S),
             proxy=layout.proxy,
             reader=layout.reader,

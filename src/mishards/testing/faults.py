@@ -122,9 +122,9 @@ class Faults:
         await self._cluster.leave(host.name)
 
     async def hand_over(self) -> None:
-        if (host := await self._leader()) is not None:
-            self._note(f"{host.name} hands over")
-            await self._cluster.hand_over(host.name)
+        log_id = self._random.choice(self._cluster.logs)
+        self._note(f"log {log_id} is handed over")
+        await self._cluster.hand_over(log_id)
 
     async def clock_jump(self) -> None:
         """A machine's wall clock is set, by up to an hour, forward or back."""

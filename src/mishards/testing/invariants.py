@@ -7,33 +7,21 @@ epoch at a time writes · I7 calls end in time · I9 a top-k is that of one node
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from mishards.core.ids import CollectionId
 from mishards.core.schema import Metric
 from mishards.metadata.models import ConsistencyLevel
-from mishards.testing.history import Found, History, Key, Operation, Row
+from mishards.testing.history import Found, History, Key, Operation
+from mishards.testing.invariants_answers import Answers
+from mishards.testing.invariants_log import written_logs
 from mishards.testing.truth import Truth
+from mishards.testing.violation import Violation
 from mishards.testing.witness import Durable
 
 GRACE_S = 0.1
-_TOLERANCE = 1e-3
 _FROM_STORAGE = (ConsistencyLevel.STRONG, ConsistencyLevel.BOUNDED)
 """Levels whose reads may see more than they say, when the log's end on storage is read."""
-
-
-class Violation(NamedTuple):
-    """A broken invariant, and where."""
-
-    invariant: str
-    what: str
-    operation: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.invariant}: {self.what}" + (f"\n    {self.operation}" * bool(self.operation))
 
 
 class Checker:
@@ -58,17 +46,19 @@ class Checker:
         self.violations: list[Violation] = []
         self._history = history
         self._log = log
-        self._metric = metric
         self._staleness_s = staleness_s
         self._grace_s = grace_s
         self._truth = Truth(log, collection)
+        self._answers = Answers(self._truth, metric)
         self._acknowledged = sorted(
             (one.end_s, one.timestamp) for one in history.operations if _has_written(one)
         )
 
     def check(self) -> list[Violation]:
         """All violations; none when all is well."""
-        self._check_log()
+        self.violations += written_logs(self._log)
+        for row in self._truth.repeated:
+            self._fail("I1", f"the write of {row} was applied twice")
         for operation in self._history.operations:
             self._check_end(operation)
             if operation.is_write:
@@ -81,26 +71,7 @@ class Checker:
         where = "" if operation is None else operation.described()
         self.violations.append(Violation(invariant, what, where))
 
-    # --- the log, and calls in general --------------------------------------------------------
-
-    def _check_log(self) -> None:
-        """I5, and that each mutation was applied once, in order."""
-        epoch, seq, timestamp = 0, 0, 0
-        tokens: Counter[bytes] = Counter()
-        for _, entry in self._log:
-            if entry.epoch < epoch:
-                self._fail("I5", f"entry {entry.seq} is of epoch {entry.epoch}, after {epoch}")
-            if entry.seq <= seq:
-                self._fail("I5", f"entry {entry.seq} was created after entry {seq}")
-            epoch, seq = max(epoch, entry.epoch), max(seq, entry.seq)
-            for mutation in entry.mutations:
-                if mutation.timestamp <= timestamp:
-                    self._fail("I1", f"timestamp {mutation.timestamp} follows {timestamp}")
-                timestamp = mutation.timestamp
-                tokens[mutation.token] += 1
-        for token, times in tokens.items():
-            if times > 1:
-                self._fail("I1", f"the mutation with token {token.hex()} was applied {times} times")
+    # --- calls in general ---------------------------------------------------------------------
 
     def _check_end(self, operation: Operation) -> None:
         if operation.outcome in ("open", "crashed"):
@@ -168,111 +139,23 @@ class Checker:
         late = [f for f in operation.found if self._is_early(f, operation.end_s)]
         if late:
             self._fail("I2", f"rows that were not durable yet: {late}", operation)
-        if shown >= required and not self._differences(operation, shown, shown):
+        if shown >= required and not self._answers.differences(operation, shown, shown):
             return
         if operation.says_state and operation.level not in _FROM_STORAGE:
             if shown < required:
                 self._fail("I3", f"shows {shown}, {required} is required", operation)
-            for invariant, what in self._differences(operation, shown, shown):
+            for invariant, what in self._answers.differences(operation, shown, shown):
                 self._fail(invariant, what, operation)
             return
         low = max(shown, required)
         newest = max(low, self._truth.newest(operation.end_s))
-        for invariant, what in self._differences(operation, low, newest):
+        for invariant, what in self._answers.differences(operation, low, newest):
             self._fail(invariant, f"{what} (required {required}, shown {shown})", operation)
 
     def _is_early(self, found: Found, by_s: float) -> bool:
         return self._truth.durable_s.get(found.stamp, by_s + 1) > by_s
 
-    def _differences(self, operation: Operation, low: int, high: int) -> list[tuple[str, str]]:
-        """How an answer differs from every state between `low` and `high`."""
-        possible: dict[Key, list[Row]] = {}
-        certain: dict[Key, list[Row]] = {}
-        for key in self._truth.keys:
-            options = self._truth.options(key, low, high)
-            rows = [o for o in options if o is not None and operation.condition.matches(o)]
-            if rows:
-                possible[key] = rows
-            if len(rows) == len(options):
-                certain[key] = rows
-        if operation.kind == "count":
-            if len(certain) <= operation.count <= len(possible):
-                return []
-            expected = f"{len(certain)} to {len(possible)}"
-            return [("I4", f"counts {operation.count} rows instead of {expected}")]
-        if operation.kind == "query":
-            return _row_differences(operation.found, possible, set(certain))
-        differences = []
-        start = 0
-        for query, count in zip(operation.queries, operation.counts, strict=True):
-            hits = operation.found[start : start + count]
-            start += count
-            differences += self._hit_differences(hits, query, operation.k, possible, certain)
-        return differences
-
-    def _hit_differences(
-        self,
-        hits: Sequence[Found],
-        query: tuple[float, ...],
-        k: int,
-        possible: dict[Key, list[Row]],
-        certain: dict[Key, list[Row]],
-    ) -> list[tuple[str, str]]:
-        """I9: every hit is real, in order, and no nearer row is missing."""
-        differences = _row_differences(hits, possible, set())
-        ranks = [self._rank(hit.distance) for hit in hits]
-        if ranks != sorted(ranks):
-            differences.append(("I9", "hits are not in order"))
-        for hit in hits:
-            rows = [row for row in possible.get(hit.key, ()) if row.stamp == hit.stamp]
-            for row in rows:
-                if abs(self._distance(query, row) - hit.distance) > _TOLERANCE:
-                    differences.append(("I9", f"the distance of {hit} is {hit.distance}"))
-        if len(hits) > k:
-            differences.append(("I9", f"{len(hits)} hits, {k} were asked for"))
-        found = {hit.key for hit in hits}
-        worst = ranks[-1] if len(hits) == k else float("inf")
-        for key, rows in certain.items():
-            farthest = max(self._rank(self._distance(query, row)) for row in rows)
-            if key not in found and farthest < worst - _TOLERANCE:
-                differences.append(("I4", f"key {key!r} is missing among the hits"))
-        return differences
-
-    def _rank(self, distance: float) -> float:
-        """Rises from best to worst."""
-        return distance if self._metric.smaller_is_closer else -distance
-
-    def _distance(self, query: tuple[float, ...], row: Row) -> float:
-        if self._metric is Metric.L2:
-            return sum((a - b) ** 2 for a, b in zip(query, row.vector, strict=True))
-        product = _dot(query, row.vector)
-        if self._metric is Metric.IP:
-            return product
-        return product / math.sqrt(_dot(query, query) * _dot(row.vector, row.vector))
-
-
-def _dot(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(one, other, strict=True))
-
 
 def _has_written(operation: Operation) -> bool:
     """Whether the operation is an acknowledged write that needed an entry of the log."""
     return operation.is_write and operation.outcome == "ok" and operation.count > 0
-
-
-def _row_differences(
-    found: Sequence[Found], possible: dict[Key, list[Row]], certain: set[Key]
-) -> list[tuple[str, str]]:
-    differences = []
-    counts = Counter(one.key for one in found)
-    for key, times in counts.items():
-        if times > 1:
-            differences.append(("I2", f"key {key!r} came {times} times"))
-    for one in found:
-        if not any(
-            r.stamp == one.stamp and r.group == one.group for r in possible.get(one.key, ())
-        ):
-            differences.append(("I2", f"{one} is in no state the answer may show"))
-    for key in certain - counts.keys():
-        differences.append(("I4", f"key {key!r} is missing"))
-    return differences

@@ -28,6 +28,7 @@ from mishards.core.errors import (
 )
 from mishards.rpc.messages import (
     AllocateTimestamp,
+    DdlOnce,
     Fetch,
     Flush,
     Message,
@@ -40,6 +41,7 @@ from mishards.rpc.messages import (
 )
 from mishards.rpc.protocol import CallContext, Channel, Handler, Listener
 from mishards.rpc.serving import answer, items
+from mishards.testing.asked import Asked
 from mishards.testing.processes import OUTSIDE, Process, first_of
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,6 +50,7 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 _REPEATABLE = (
     AllocateTimestamp,
+    DdlOnce,
     Fetch,
     Flush,
     NewestTimestamp,
@@ -110,6 +113,7 @@ class SimulatedNetwork:
         self._links: dict[tuple[str, str], Link] = {}
         self.listeners: dict[str, SimulatedListener] = {}
         self.messages = 0
+        self.asked = Asked()
 
     def link(self, source: str, target: str) -> Link:
         """The link between two hosts, by name."""
@@ -188,13 +192,19 @@ class SimulatedChannel:
         self._back = network.link(peer, host)
 
     async def call(self, message: Message, *, timeout_s: float, traceparent: str = "") -> Reply:
+        ask, reply = self._network.asked.begin(message), None
         try:
             async with asyncio.timeout(timeout_s):
                 repeatable = isinstance(message, _REPEATABLE)
                 data = await self._exchange(_encode(message), timeout_s, traceparent, repeatable)
         except TimeoutError:
             raise DeadlineExceeded(f"{self.address}: no answer within {timeout_s:.3f} s") from None
-        return _decode(data)
+        else:
+            reply = _decode(data)
+        finally:
+            if ask is not None:
+                self._network.asked.end(ask, reply)
+        return reply
 
     def call_now(self, message: Message) -> Reply | None:
         return None

@@ -18,12 +18,17 @@ DIM = 4
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What the collection is like."""
+    """What the collection is like.
+
+    Attributes:
+        log: that it belongs to; others before it have a collection each too.
+    """
 
     text_keys: bool = False
     metric: Metric = Metric.L2
     index: str = "FLAT"
     replicas: int = 1
+    log: int = 0
 
     @property
     def schema(self) -> CollectionSchema:

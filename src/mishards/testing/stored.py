@@ -42,7 +42,7 @@ async def lacking(store: ObjectStore, snapshot: MetadataSnapshot) -> list[str]:
 async def orphans(store: ObjectStore, snapshot: MetadataSnapshot) -> list[str]:
     """Objects of collections that metadata does not name."""
     keys = [info.key for info in await store.list(SEGMENTS)]
-    logs = {LogId(0), *(view.meta.log_id for view in snapshot.collections.values())}
+    logs = {LogId(0), *snapshot.logs}
     return sorted(key for log in logs for key in unreferenced(keys, snapshot, log))
 
 

@@ -37,6 +37,8 @@ class Truth:
     """All states of one collection."""
 
     def __init__(self, log: Sequence[Durable], collection: CollectionId) -> None:
+        self.repeated: list[Row] = []
+        """Rows that were written twice, by their stamps."""
         self.applied: dict[int, Applied] = {}
         """By timestamp."""
         self._stamps: dict[Key, list[int]] = {}
@@ -49,8 +51,12 @@ class Truth:
                     self._apply(at_s, mutation)
                     newest = max(newest, mutation.timestamp)
             self._durable.append((at_s, newest))
-        self.durable_s = {row.stamp: one.at_s for one in self.applied.values() for row in one.rows}
+        self.durable_s: dict[int, float] = {}
         """When each row became durable, by its stamp."""
+        for one in self.applied.values():
+            for row in one.rows:
+                if self.durable_s.setdefault(row.stamp, one.at_s) != one.at_s:
+                    self.repeated.append(row)
 
     def _apply(self, at_s: float, mutation: Mutation) -> None:
         rows = tuple(_rows(mutation))

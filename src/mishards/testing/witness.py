@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mishards.core.errors import CorruptObject
+from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.log.entry import Entry, decode_entry
+from mishards.metadata.memory import MemoryMetadataStore
+from mishards.metadata.protocol import Changes
 from mishards.storage.memory import MemoryStore
 
 
@@ -16,6 +19,32 @@ class Durable(NamedTuple):
 
     at_s: float
     entry: Entry
+
+
+class WitnessedMetadata(MemoryMetadataStore):
+    """Metadata that remembers who was let commit.
+
+    Attributes:
+        usurped: commits that were taken of an epoch that had ended: log, epoch, and who reigned.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usurped: list[tuple[LogId, Epoch, Epoch]] = []
+
+    async def commit(
+        self,
+        log_id: LogId,
+        epoch: Epoch,
+        expected: MetadataVersion,
+        puts: dict[str, bytes],
+        deletes: tuple[str, ...] = (),
+    ) -> Changes:
+        reigning = await self.epoch(log_id)
+        changes = await super().commit(log_id, epoch, expected, puts, deletes)
+        if epoch != reigning:
+            self.usurped.append((log_id, epoch, reigning))
+        return changes
 
 
 class WitnessedStore(MemoryStore):

@@ -39,6 +39,9 @@ async def work(client: Client, until_s: float) -> None:
 async def create(client: Client) -> Operation:
     """The simulated collection, its index, and its loading."""
     shape, database = client.shared.shape, DEFAULT_DATABASE
+    for number in range(shape.log):  # a new collection goes to the log with the fewest
+        other = msgspec.structs.replace(shape.schema, name=f"other_{number}")
+        await client.ddl(CreateCollection(database=database, schema=other), must_succeed=True)
     return await client.ddl(
         CreateCollection(database=database, schema=shape.schema),
         CreateIndex(
@@ -48,6 +51,7 @@ async def create(client: Client) -> Operation:
             params=shape.index_params,
         ),
         Load(database=database, collection=COLLECTION, replica_number=shape.replicas),
+        must_succeed=True,
     )
 
 

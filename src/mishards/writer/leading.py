@@ -45,7 +45,7 @@ from mishards.writer.trim import LogEnds, LogTrimmer
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
 _CERTAIN_FOR = 0.6
-"""Of a lease: longer than the pause between two renewals, shorter than any takeover takes."""
+"""Of a lease: longer than the pause between two renewals."""
 _MOST_FENCES = 3_000
 """Of some thousand takeovers: a leader of before all those is taken not to come back."""
 
