@@ -121,6 +121,7 @@ class Proxy:
         return await self._writes.delete(call)
 
     async def ddl(self, message: Ddl) -> MetadataVersion:
+        deadline_s = self._runtime.monotonic_s() + self._config.timeout_s
         log_id, snapshot = DDL_LOG, self.snapshot
         if isinstance(message, TruncateCollection):
             log_id = snapshot.resolve(message.database, message.name).meta.log_id
@@ -134,10 +135,11 @@ class Proxy:
         answer = await self._leaders.of(log_id).call(once, self._config.timeout_s)
         if not isinstance(answer, Committed):
             raise _unexpected(answer, message)
-        await self._seen(answer.version)
+        await self._seen(answer.version, deadline_s)
         return answer.version
 
     async def flush(self, database: str, collections: Sequence[str]) -> FlushAnswer:
+        deadline_s = self._runtime.monotonic_s() + self._config.timeout_s
         snapshot = self.snapshot
         by_log: dict[LogId, list[CollectionId]] = {} if collections else {DDL_LOG: []}
         for name in collections:
@@ -146,7 +148,9 @@ class Proxy:
         flushed = await asyncio.gather(
             *(self._flush(log_id, ids, snapshot.version) for log_id, ids in by_log.items())
         )
-        await self._seen(max((one.version for one in flushed), default=snapshot.version))
+        await self._seen(
+            max((one.version for one in flushed), default=snapshot.version), deadline_s
+        )
         return FlushAnswer(
             segments={id_: found for one in flushed for id_, found in one.segments.items()},
             timestamp=max((one.timestamp for one in flushed), default=Timestamp(0)),
@@ -187,14 +191,15 @@ class Proxy:
             raise _unexpected(answer, message)
         return answer
 
-    async def _seen(self, version: MetadataVersion) -> None:
+    async def _seen(self, version: MetadataVersion, deadline_s: float) -> None:
         """Wait until this proxy's own snapshot shows what was done."""
+        left_s = max(0.0, deadline_s - self._runtime.monotonic_s())
         try:
-            await self.state.wait_for(version, self._config.timeout_s)
+            await self.state.wait_for(version, left_s)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"done as of metadata version {version}, which this proxy has not seen within "
-                f"{self._config.timeout_s:g} s"
+                f"done as of metadata version {version}, which this proxy has not seen within the "
+                f"call's {self._config.timeout_s:g} s"
             ) from None
         self._router.forget(frozenset(self.snapshot.collections))
 
