@@ -148,9 +148,9 @@ class SimulatedCluster:
 
     def __init__(self, seed: str, folder: Path, layout: ClusterLayout) -> None:
         """`folder` is for files of all nodes; they leave nothing in it."""
-        self._seed = seed
+        self.seed = seed
         self._folder = folder
-        self._layout = layout
+        self.layout = layout
         self._outside = VirtualRuntime(f"{seed}/outside")
         self.network = SimulatedNetwork(f"{seed}/network")
         self.store = WitnessedStore()
@@ -194,7 +194,7 @@ class SimulatedCluster:
     @property
     def ddl_timeout_s(self) -> float:
         """How long a proxy tries to have a statement done."""
-        return self._layout.proxy.timeout_s
+        return self.layout.proxy.timeout_s
 
     def with_role(self, role: str) -> list[Host]:
         return [host for host in self.hosts.values() if role in host.roles]
@@ -292,7 +292,7 @@ class SimulatedCluster:
         life = f"{host.name}.{host.lives}"
         seed = f"{self.seed}/{life}"
         process = Process(life)
-        process.failpoint = self._reach
+        process.failpoint = self.reach
         runtime = VirtualRuntime(seed, blocking_s=0.003)
         runtime.clock_offset_ms = host.clock_offset_ms
         storage = storage_service(process, seed)
@@ -317,7 +317,7 @@ class SimulatedCluster:
         )
         scratch = self._scratch(host)
         scratch.mkdir(parents=True)
-        layout = self._layout
+        layout = self.layout
         config = Config(
             cluster=ClusterConfig(routing=layout.routing, logs=layout.logs),
             node=NodeConfig(listen=f"sim://{host.name}", heartbeat_s=_HEARTBEAT_S),
@@ -328,7 +328,8 @@ class SimulatedCluster:
         node = Node(seams, config, host.roles, NodeId(life), scratch)
         return Running(process, runtime, node, storage, storage_faults, metadata, registry)
 
-    def _reach(self, process: Process, point: str) -> None:
+    def reach(self, process: Process, point: str) -> None:
+        """A process passes a failpoint."""
         if self.failpoint is not None:
             self.failpoint(process, point)
 

@@ -172,8 +172,9 @@ class RemoteStore:
         await self._service.call(lambda: self._store.delete(key), storage_step("delete", key))
 
     async def delete_all(self, keys: Sequence[str]) -> None:
-        step = storage_step("delete", keys[0]) if keys else ""
-        await self._service.call(lambda: self._store.delete_all(keys), step)
+        """One after the other, as a folder does it, so that a process can die in between."""
+        for key in keys:
+            await self.delete(key)
 
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)

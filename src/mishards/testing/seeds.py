@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from mishards.testing.failpoints import crash, survey
 from mishards.testing.planted import PLANTED
 from mishards.testing.simulation import simulate
 
@@ -48,15 +50,14 @@ class SeedResult(msgspec.Struct, frozen=True):
 
 def run_seed(seed: int, plant: str = "") -> SeedResult:
     """Simulate one seed, with a bug planted where one is named."""
-    memory = str(_IN_MEMORY) if _IN_MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=memory, prefix="mishards-") as folder, _planted(plant):
+    with _folder() as folder, _planted(plant):
         # Collections of garbage would look at all modules again and again.
         gc.disable()
         try:
-            outcome = simulate(seed, Path(folder))
+            outcome = simulate(seed, folder)
         finally:
             gc.enable()
-        left = tuple(sorted(path.name for path in Path(folder).iterdir()))
+        left = tuple(sorted(path.name for path in folder.iterdir()))
     gc.collect()
     operations = outcome.history.operations
     return SeedResult(
@@ -78,6 +79,27 @@ def first_found(plant: str, seeds: int) -> tuple[int, tuple[str, ...]] | None:
         if not expected.isdisjoint(broken):
             return seed, broken
     return None
+
+
+def surveyed() -> Counter[str]:
+    """`failpoints.survey` in a folder of its own."""
+    with _folder() as folder:
+        return survey(folder)
+
+
+def crash_at(point: str, time: int) -> tuple[bool, str]:
+    """`failpoints.crash` in a folder of its own, with a report that is empty where all is well."""
+    with _folder() as folder:
+        happened, broken = crash(folder, point, time)
+    return happened, "\n".join(map(str, broken))
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """For the files of one run; in memory where there is such a place."""
+    memory = str(_IN_MEMORY) if _IN_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory, prefix="mishards-") as folder:
+        yield Path(folder)
 
 
 @contextmanager
