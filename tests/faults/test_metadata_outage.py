@@ -1,4 +1,4 @@
-"""The metadata store, with the registry and the election in it, is away: killed, or standing still.
+"""The metadata store, with the registry and the election in it, is killed, stands still, is slow.
 
 R11 of the reliability plan: all searches succeed, writes go on, DDL fails with a retriable error
 within its deadline, and everything resumes by itself. And before that, on every server: the end of
@@ -18,6 +18,7 @@ import pytest
 from pymilvus.grpc_gen import milvus_pb2
 
 from mishards.testing.client_rows import connected
+from mishards.testing.fault_proxy import FaultNetwork, FaultProxy
 from mishards.testing.faulty_cluster import FaultyCluster
 from mishards.testing.local_cluster import wait_for
 from mishards.testing.log_watch import LogWatch
@@ -79,6 +80,7 @@ class Served(NamedTuple):
     workload: Workload
     log: LogWatch
     server: Database
+    line: FaultProxy | None = None
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +90,21 @@ def served(
     """Two writers, a reader and a proxy; every test leaves all of them running."""
     folder, settings = tmp_path_factory.mktemp("served"), SETTINGS
     server: Database = LockedFile(folder / "data" / "metadata.db")
-    if request.param != "sqlite":
-        kept: Etcd | MariaDb | PostgreSql = request.getfixturevalue(request.param)
-        server = kept
-        settings = (*settings, f"cluster.metadata={kept.database(f't{uuid4().hex}')}")
-    with FaultyCluster(folder, *settings) as cluster:
-        cluster.add_all(writers=2, readers=1, proxies=1)
-        workload = Workload(cluster.uris)
-        workload.create()
-        with LogWatch(cluster.data) as log:
-            yield Served(cluster, workload, log, server)
+    line = None
+    with FaultNetwork() as network:
+        if request.param != "sqlite":
+            kept: Etcd | MariaDb | PostgreSql = request.getfixturevalue(request.param)
+            server, url = kept, kept.database(f"t{uuid4().hex}")
+            if request.param == "etcd":
+                line = network.link("metadata", "127.0.0.1", kept.port)
+                url = url.replace(f":{kept.port}/", f":{line.port}/")
+            settings = (*settings, f"cluster.metadata={url}")
+        with FaultyCluster(folder, *settings) as cluster:
+            cluster.add_all(writers=2, readers=1, proxies=1)
+            workload = Workload(cluster.uris)
+            workload.create()
+            with LogWatch(cluster.data) as log:
+                yield Served(cluster, workload, log, server, line)
 
 
 SERVERS = ["etcd", "mariadb", "postgresql"]
@@ -111,7 +118,7 @@ in_short = pytest.mark.parametrize(
 
 @on_servers
 def test_a_standby_follows_a_killed_leader(served: Served) -> None:
-    cluster, workload, log, _ = served
+    cluster, workload, log, *_ = served
     began_s = time.time()
     with workload.running(2, searchers=1):
         workload.go_on()
@@ -138,12 +145,36 @@ def test_a_killed_server_stops_neither_searches_nor_writes(served: Served) -> No
     suffer(served, served.server.kill, served.server.start, 1.0)
 
 
+@pytest.mark.parametrize("served", ["etcd"], indirect=True)
+def test_a_slow_server_slows_definitions_alone(served: Served) -> None:
+    """R11: every answer a quarter of a second late."""
+    cluster, workload, log, _, line = served
+    assert line is not None
+    with workload.running(2, searchers=1):
+        workload.go_on()
+        leader = cluster.leader()
+        began_s = time.time()
+        workload.note("the metadata is slow")
+        line.back.delay_s, line.back.jitter_s = 0.25, 0.1
+        try:
+            asked_s = time.monotonic()
+            assert defined(cluster.uri)
+            assert time.monotonic() - asked_s > line.back.delay_s
+            workload.go_on()
+            assert cluster.leader() == leader
+        finally:
+            line.heal()
+    failed = workload.failed(*READS, *WRITES, since_s=began_s)
+    assert not failed, failed
+    workload.check(log.durable())
+
+
 @pytest.mark.slow
 @on_servers
 def test_a_leader_that_dies_while_the_server_is_away_is_followed_when_it_is_back(
     served: Served,
 ) -> None:
-    cluster, workload, log, server = served
+    cluster, workload, log, server, _ = served
     with workload.running(2, searchers=1):
         workload.go_on()
         leader = cluster.leader()
@@ -182,7 +213,7 @@ def suffer(
     served: Served, harm: Callable[[], object], heal: Callable[[], object], seconds: float = 0.0
 ) -> None:
     """Let clients work before, during and after an outage of the metadata."""
-    cluster, workload, log, _ = served
+    cluster, workload, log, *_ = served
     with workload.running(2, searchers=1):
         workload.go_on()
         workload.note("the metadata is away")
