@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import mishards
+from mishards.cli.main import app
 from mishards.core.errors import ConfigError
 from mishards.core.ids import MetadataVersion
 from mishards.metadata.journal import entry_key
@@ -201,11 +203,13 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_commands_exit_with_3_when_something_is_wrong(data: Path, tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["scrub", "--data", str(data), "--rate", "0"])
+    assert (told.exit_code, told.output.startswith("all is well: metadata version")) == (0, True)
+    flip(next(data.glob("segments/*/*/*.vectors")))
+    told = CliRunner().invoke(app, ["check", "--deep", "--data", str(data), "--json"])
+    assert (told.exit_code, len(json.loads(told.output)["findings"])) == (3, 1)
     with LocalCluster(tmp_path / "cluster", data=data) as cluster:
-        flip(next(data.glob("segments/*/*/*.vectors")))
-        code, said, _ = cluster.run("check", "--deep", "--data", str(data), "--json")
-        assert (code, len(json.loads(said)["findings"])) == (3, 1)
         code, said, _ = cluster.run("scrub", "--data", str(data), "--rate", "100")
-        assert code == 3
-        assert "1 things are wrong" in said
-        assert ".vectors" in said
+    assert code == 3
+    assert "1 things are wrong" in said
+    assert ".vectors" in said

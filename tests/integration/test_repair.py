@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from pymilvus import MilvusClient, MilvusException
+from typer.testing import CliRunner
 
 import mishards
+from mishards.cli.main import app
 from mishards.core.errors import DataInUse, MetadataBehind
 from mishards.server.config import Config, load_config
 from mishards.testing.client_rows import (
@@ -142,24 +144,25 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def test_the_command_says_what_it_did(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path) as cluster:
-        with mishards.start(cluster.data, **SMALL) as server, connected(server.uri) as client:
-            fill(client, "a")
-            code, _, errors = cluster.run("repair", "--data", str(cluster.data))
-            assert (code, "in use by process" in errors) == (1, True)
-        delete_database(cluster.data)
-        code, _, errors = cluster.run("status", "--data", str(cluster.data))
-        assert (code, "run `mishards repair`" in errors) == (1, True)
-        code, said, _ = cluster.run("repair", "--data", str(cluster.data), "--dry-run", "--json")
-        assert code == 0
-        report = json.loads(said)
-        assert report["dry_run"]
-        code, said, _ = cluster.run("repair", "--data", str(cluster.data))
-        assert code == 0
-        assert "database rebuilt from the journal: the database misses" in said
-        assert "rows in segments" in said
-        code, said, _ = cluster.run("repair", "--data", str(cluster.data), "--json")
-        assert json.loads(said)["outcome"] == "nothing"
-        assert json.loads(said)["version"] == report["version"]
-    with mishards.start(cluster.data, **SMALL) as server:
+    data = tmp_path / "data"
+    with mishards.start(data, **SMALL) as server, connected(server.uri) as client:
+        fill(client, "a")
+        refused = CliRunner().invoke(app, ["repair", "--data", str(data)])
+        assert isinstance(refused.exception, DataInUse)
+        assert "in use by process" in refused.exception.message
+    delete_database(data)
+    refused = CliRunner().invoke(app, ["status", "--data", str(data)])
+    assert isinstance(refused.exception, MetadataBehind)
+    told = CliRunner().invoke(app, ["repair", "--data", str(data), "--dry-run", "--json"])
+    report = json.loads(told.output)
+    assert report["dry_run"]
+    with LocalCluster(tmp_path / "cluster", data=data) as cluster:
+        code, said, errors = cluster.run("repair", "--data", str(data))
+    assert code == 0, errors
+    assert "database rebuilt from the journal: the database misses" in said
+    assert "rows in segments" in said
+    told = CliRunner().invoke(app, ["repair", "--data", str(data), "--json"])
+    assert json.loads(told.output)["outcome"] == "nothing"
+    assert json.loads(told.output)["version"] == report["version"]
+    with mishards.start(data, **SMALL) as server:
         assert_whole(server.uri, "a")
