@@ -86,9 +86,18 @@ class JournaledMetadata:
     async def open(self, cluster_id: str) -> str:
         """Raises further: MetadataBehind, StorageError, CorruptObject."""
         found = await self._inner.open(cluster_id)
+        await self.compare()
+        return found
+
+    async def compare(self) -> None:
+        """Look whether the store, which is open, has all that the journal knows of.
+
+        Raises:
+            MetadataBehind: it has not.
+            StorageError, CorruptObject, MetadataUnavailable: it cannot be told.
+        """
         contents = await self._journal.contents()
         self._check(contents, await self.version())
-        return found
 
     async def version(self) -> MetadataVersion:
         seen = self._seen

@@ -64,7 +64,7 @@ async def journaled(seams: Seams) -> Seams:
     """The same with a journal of metadata, which was compared with it. Raises as `open_seams`."""
     metadata = JournaledMetadata(seams.metadata, seams.store, seams.runtime)
     try:
-        await metadata.open("")
+        await metadata.compare()
     except BaseException:
         await seams.close()
         raise
