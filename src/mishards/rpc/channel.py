@@ -2,8 +2,10 @@
 
 Invariants: concurrent callers share one connection and one attempt to connect; when a connection
 breaks, every call on it ends with `Unavailable` at once and the next call connects anew, as it
-does when the connection was idle for long: whether such a one still works is not known. Each
-stream has a connection of its own, so that a slow consumer holds up its own stream and no call.
+does when the connection was idle for long, or when the peer owes an answer for long and says
+nothing at all: whether such a one still works is not known. What is in flight on it may still be
+answered there. Each stream has a connection of its own, so that a slow consumer holds up its own
+stream and no call.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from mishards.rpc.dialled import CallConnection, DialledConnection, StreamConnec
 from mishards.rpc.frames import request_frame
 from mishards.rpc.handshake import Credentials
 from mishards.rpc.messages import Message, Reply
+
+_SILENT_S = 3.0
+"""A connection on which nothing is heard for so long after a call gets no further ones."""
 
 Dialled = TypeVar("Dialled", bound=DialledConnection)
 Dial = Callable[[str, Callable[[], DialledConnection]], Awaitable[DialledConnection]]
@@ -41,6 +46,7 @@ class FramedChannel:
         self._connection: CallConnection | None = None
         self._connecting: asyncio.Future[CallConnection] | None = None
         self._streams: set[StreamConnection] = set()
+        self._retired: set[CallConnection] = set()
         self._closed = False
 
     async def call(self, message: Message, *, timeout_s: float, traceparent: str = "") -> Reply:
@@ -78,7 +84,7 @@ class FramedChannel:
 
     async def close(self) -> None:
         self._closed = True
-        connections: list[DialledConnection] = [*self._streams]
+        connections: list[DialledConnection] = [*self._streams, *self._retired]
         if self._connection is not None:
             connections.append(self._connection)
         for connection in connections:
@@ -95,7 +101,17 @@ class FramedChannel:
         if connection.is_idle(self._idle_s):
             connection.shut(Unavailable(f"{self.address}: the connection was idle for long"))
             return None
+        if connection.is_silent(_SILENT_S):
+            self._retire(connection)
+            return None
         return connection
+
+    def _retire(self, connection: CallConnection) -> None:
+        """Leave a connection to the calls in flight on it."""
+        self._connection = None
+        self._retired.add(connection)
+        connection.closed.add_done_callback(lambda _: self._retired.discard(connection))
+        connection.retire()
 
     async def _writable(self, timeout_s: float) -> tuple[CallConnection, float]:
         """A connection that takes a request now, and what is left of the time."""

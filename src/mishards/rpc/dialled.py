@@ -81,6 +81,8 @@ class CallConnection(DialledConnection):
         self.heard_s = loop.time()
         self._last_call = 0
         self._calls: dict[int, tuple[asyncio.Future[Reply], asyncio.TimerHandle]] = {}
+        self._asked_s = 0.0
+        self._retired = False
 
     def begin(
         self, message: Message, timeout_s: float, traceparent: str
@@ -98,6 +100,8 @@ class CallConnection(DialledConnection):
         future: asyncio.Future[Reply] = self.loop.create_future()
         timer = self.loop.call_later(timeout_s, self._expire, call, timeout_s)
         self._calls[call] = (future, timer)
+        if self._asked_s <= self.heard_s:
+            self._asked_s = self.loop.time()
         self.write(frame)
         return call, future
 
@@ -106,11 +110,27 @@ class CallConnection(DialledConnection):
         between, may have forgotten the connection without a word."""
         return not self._calls and self.loop.time() - self.heard_s > idle_s
 
+    def is_silent(self, silent_s: float) -> bool:
+        """Whether a call was made so long ago, and no word was heard since: the peer may be slow,
+        or a machine between may have forgotten the connection."""
+        asked_s = self._asked_s
+        return asked_s > self.heard_s and self.loop.time() - asked_s > silent_s
+
+    def retire(self) -> None:
+        """Close once the calls in flight have ended; no further one is to be made."""
+        self._retired = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and not self._calls and self.error is None:
+            self.shut(Unavailable("the connection is not used any more"))
+
     def abandon(self, call: int) -> None:
         """The caller waits no more: let the peer stop too."""
         if (pending := self._calls.pop(call, None)) is not None:
             pending[1].cancel()
             self.write(empty_frame(frames.CANCEL, call))
+            self._close_if_done()
 
     def answered(self, kind: int, call: int, body: memoryview) -> None:
         self.heard_s = self.loop.time()
@@ -121,15 +141,9 @@ class CallConnection(DialledConnection):
             return
         future, timer = pending
         timer.cancel()
-        if future.done():
-            return
-        if kind == frames.ERROR:
-            future.set_exception(frames.read_error(body))
-            return
-        try:
-            future.set_result(frames.read_reply(body))
-        except ProtocolError as error:
-            future.set_exception(error)
+        if not future.done():
+            _resolve(future, kind, body)
+        self._close_if_done()
 
     def broken(self, error: MishardsError) -> None:
         calls, self._calls = self._calls, {}
@@ -143,6 +157,17 @@ class CallConnection(DialledConnection):
             self.write(empty_frame(frames.CANCEL, call))
             if not pending[0].done():
                 pending[0].set_exception(late(self.address, timeout_s))
+            self._close_if_done()
+
+
+def _resolve(future: asyncio.Future[Reply], kind: int, body: memoryview) -> None:
+    if kind == frames.ERROR:
+        future.set_exception(frames.read_error(body))
+        return
+    try:
+        future.set_result(frames.read_reply(body))
+    except ProtocolError as error:
+        future.set_exception(error)
 
 
 def late(address: str, timeout_s: float) -> DeadlineExceeded:

@@ -9,8 +9,10 @@ import pytest
 
 from mishards.core.errors import ConfigError, InternalError, Unavailable
 from mishards.core.runtime import SystemRuntime
+from mishards.rpc import channel as channel_module
 from mishards.rpc import serving
-from mishards.rpc.messages import AllocateTimestamp
+from mishards.rpc.messages import AllocateTimestamp, Message, Reply, TimestampReply
+from mishards.rpc.protocol import CallContext
 from mishards.rpc.tcp import FramedTransport
 from mishards.testing.expect import raises
 from mishards.testing.waiting import until
@@ -157,6 +159,48 @@ def test_a_connection_that_was_idle_for_long_is_made_anew(play: Play, echo: Any)
         assert len(seen) == 3
         await until(lambda: len(accepted) == 1)
         await transport.close()
+        await listener.close()
+
+    play(scene)
+
+
+def test_a_connection_that_says_nothing_gets_no_further_calls(
+    play: Play, echo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "_SILENT_S", 0.05)
+
+    class Slow(echo):  # type: ignore[misc]
+        """Answers the first call when it is told to."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.told = asyncio.Event()
+
+        async def handle(self, message: Message, context: CallContext) -> Reply:
+            if message == AllocateTimestamp(count=1):
+                await self.told.wait()
+            reply: Reply = await super().handle(message, context)
+            return reply
+
+    async def scene(transport: FramedTransport, _: SystemRuntime) -> None:
+        handler = Slow()
+        listener = await transport.listen(ANY, handler)
+        channel = transport.channel(listener.address)
+        accepted = listener._accepted.connections  # type: ignore[attr-defined]
+        first = asyncio.ensure_future(channel.call(AllocateTimestamp(count=1), timeout_s=10))
+
+        def silent() -> bool:
+            connection = channel._connection  # type: ignore[attr-defined]
+            return connection is not None and connection.is_silent(0.05)
+
+        await until(silent)
+        await channel.call(AllocateTimestamp(count=3), timeout_s=10)
+        await channel.call(AllocateTimestamp(count=5), timeout_s=10)
+        assert len(accepted) == 2
+        # What was in flight is answered where it was asked; then the old connection goes.
+        handler.told.set()
+        assert await first == TimestampReply(timestamp=1)  # type: ignore[arg-type]
+        await until(lambda: len(accepted) == 1)
         await listener.close()
 
     play(scene)
