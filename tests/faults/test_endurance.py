@@ -121,12 +121,6 @@ def reset_connections(cluster: FaultyCluster, workload: Workload) -> None:
     workload.go_on()
 
 
-def forget_connections(cluster: FaultyCluster, workload: Workload) -> None:
-    for link in cluster.network.links.values():
-        link.forget()
-    workload.go_on()
-
-
 FAULTS: tuple[Callable[[FaultyCluster, Workload], None], ...] = (
     kill_the_leader,
     stop_the_leader_for_a_while,
@@ -135,7 +129,6 @@ FAULTS: tuple[Callable[[FaultyCluster, Workload], None], ...] = (
     cut_a_reader_off,
     fail_a_reader_s_storage,
     reset_connections,
-    forget_connections,
 )
 
 
