@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from mishards.testing.reader_bench import (
     make_schema,
     run_bench,
 )
+from mishards.writer.compaction_edit import needed
 
 KEYS = st.lists(st.integers(0, 12), min_size=1, max_size=6, unique=True)
 PARTITIONS = st.sampled_from([PARTITION, OTHER_PARTITION])
@@ -37,7 +39,7 @@ STEPS = st.lists(
         st.tuples(st.just("upsert"), KEYS, PARTITIONS),
         st.tuples(st.just("insert"), st.integers(1, 5), PARTITIONS),
         st.tuples(st.just("delete"), KEYS, st.sampled_from([0, PARTITION, OTHER_PARTITION])),
-        st.tuples(st.just("seal"), st.floats(0, 1), st.booleans()),
+        st.tuples(st.just("seal"), st.floats(0, 1)),
         st.tuples(st.just("index"), st.integers(0, 3)),
         st.tuples(st.just("compact"), st.booleans()),
         st.tuples(
@@ -125,8 +127,8 @@ class Walk:
                 keys = [self.key(number) for number in numbers]
                 at = self.bench.write(keys=keys, partition=partition)
                 self.model.deletes += [(key, at, partition) for key in keys]
-            case "seal", share, log_first:
-                await self.seal(share, log_first)
+            case "seal", share:
+                await self.seal(share)
             case "index", number:
                 await self.index(number)
             case "compact", fold:
@@ -134,8 +136,8 @@ class Walk:
             case "read", share, k, growing_only, filtered:
                 await self.read(share, k, growing_only, filtered)
 
-    async def seal(self, share: float, with_dead: bool) -> None:
-        """Seal all rows up to a moment, in one step of metadata."""
+    async def seal(self, share: float) -> None:
+        """Seal all rows up to a moment that live then, in one step of metadata."""
         bench = self.bench
         plan = (bench.at(), bench.now)
         old = bench.checkpoint
@@ -147,7 +149,7 @@ class Walk:
                 for row in self.model.rows
                 if old < row.timestamp <= checkpoint
                 and row.partition == partition
-                and (with_dead or self.model.visible(row, checkpoint))
+                and self.model.visible(row, checkpoint)
             ]
             if rows:
                 changed.append(await self.segment(rows, partition))
@@ -177,7 +179,8 @@ class Walk:
         return meta
 
     async def compact(self, fold: bool) -> None:
-        """Make one segment of all those of a partition; deletes are folded in."""
+        """Make one segment of all those of a partition; with `fold`, deletes are folded in, and
+        those that no segment needs any more are let go."""
         bench = self.bench
         old = [s for s in bench.segments.values() if s.partition_id == PARTITION]
         if len(old) < 2:
@@ -189,6 +192,10 @@ class Walk:
         for segment in old:
             del bench.segments[segment.id]
         changed = [await self.segment(rows, PARTITION)] if rows else []
+        if fold:
+            changed = [msgspec.structs.replace(one, folded=bench.checkpoint) for one in changed]
+            bench.segments.update({one.id: one for one in changed})
+            bench.deletes = needed(bench.deletes, tuple(bench.segments.values()))
         self.old_plans.append(plan)
         bench.commit(bench.meta(), *changed, deletes=tuple(s.key for s in old))
 

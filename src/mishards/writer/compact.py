@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from mishards.core.errors import MetadataConflict, MishardsError
 from mishards.core.ids import MOST_LOGS, CollectionId, LogId, Timestamp
@@ -46,14 +47,18 @@ class Compactor:
         construction: Construction,
         fresh: FreshIds,
         log_id: LogId,
+        now: Callable[[], Timestamp],
     ) -> None:
-        inputs = Inputs(runtime, store)
+        """`now`: see `Merges`."""
+        inputs = Inputs(runtime, store, construction)
         self._runtime = runtime
         self._config = config
         self._catalog = catalog
         self._log_id = log_id
         self._surveys = Surveys(runtime, config, inputs, builder)
-        self._merges = Merges(runtime, config, store, catalog, inputs, builder, construction, fresh)
+        self._merges = Merges(
+            runtime, config, store, catalog, inputs, builder, construction, fresh, now
+        )
         self._fresh = fresh
         self._requests = CompactionRequests()
         self._quiet: dict[CollectionId, CollectionView] = {}
@@ -138,7 +143,9 @@ class Compactor:
         loads = await self._surveys.loads(view, thorough=thorough)
         due = choose(loads, self._limits())
         if due:
-            await self._merges.run(due[0], view, self._limits())
+            newest = self._catalog.snapshot.collections.get(view.id)
+            if newest is not None:
+                await self._merges.run(due[0], newest, self._limits())
             return True
         return thorough and await self._settle(view)
 

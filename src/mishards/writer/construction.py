@@ -1,8 +1,9 @@
 """What a leader has under construction: objects between their upload and the commit that names
-them.
+them, and those that it makes others of.
 
 Invariant: an object that will still be named is held from before its upload until after its
-commit, so that garbage collection, which sees objects that nothing names, leaves it alone.
+commit, so that garbage collection, which sees objects that nothing names, leaves it alone; one
+that is read at length is held meanwhile, for the metadata may let it go.
 """
 
 from __future__ import annotations

@@ -1,7 +1,12 @@
-"""Files of segments and deletes as local files, where they lie or as copies."""
+"""Files of segments and deletes as local files, where they lie or as copies.
+
+Invariant: what is being read stays, though metadata may let go of it meanwhile.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mishards.core.ids import CollectionId
@@ -10,15 +15,26 @@ from mishards.metadata.models import DeleteFile, SegmentMeta
 from mishards.segments.layout import COLUMNS, MANIFEST, deletes_key, segment_key
 from mishards.segments.manifest import decode_manifest
 from mishards.storage.protocol import ObjectStore
+from mishards.writer.construction import Construction
 from mishards.writer.merging import StoredDeletes, StoredSegment
 
 
 class Inputs:
     """Gives files of shared storage to blocking work. From the loop's thread."""
 
-    def __init__(self, runtime: Runtime, store: ObjectStore) -> None:
+    def __init__(self, runtime: Runtime, store: ObjectStore, construction: Construction) -> None:
         self._runtime = runtime
         self._store = store
+        self._construction = construction
+
+    def held(
+        self, segments: Iterable[SegmentMeta], deletes: Iterable[DeleteFile], of: CollectionId
+    ) -> AbstractContextManager[None]:
+        """Keep the files of a collection from garbage collection for the length of a body."""
+        folders = [segment_key(of, segment.id, "") for segment in segments]
+        return self._construction.holding(
+            [*folders, *(deletes_key(of, file.name) for file in deletes)]
+        )
 
     async def segment(
         self, meta: SegmentMeta, into: Path, *, with_vectors: bool = True

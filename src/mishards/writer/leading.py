@@ -141,6 +141,7 @@ class Leading:
             self.construction,
             self._fresh_ids,
             log_id,
+            lambda: Timestamp(self.newest),
         )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
         expiry = Expiry(runtime, config, self.catalog, log_id, lambda: Timestamp(self.newest))

@@ -19,6 +19,7 @@ import msgspec
 from mishards.core.errors import MetadataConflict
 from mishards.core.ids import SegmentId, Timestamp
 from mishards.core.runtime import Runtime
+from mishards.core.ttl import expired_up_to
 from mishards.metadata.models import SegmentMeta
 from mishards.metadata.snapshot import CollectionView
 from mishards.segments.layout import index_file, segment_files, segment_key, vectors_file
@@ -53,7 +54,9 @@ class Merges:
         builder: Builder,
         construction: Construction,
         fresh: FreshIds,
+        now: Callable[[], Timestamp],
     ) -> None:
+        """`now`: a time of the log that no reader is behind of for long."""
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -62,6 +65,7 @@ class Merges:
         self._builder = builder
         self._construction = construction
         self._fresh = fresh
+        self._now = now
 
     async def run(
         self, chosen: Compaction, view: CollectionView, limits: CompactionLimits
@@ -110,17 +114,19 @@ class Merges:
     ) -> list[SegmentMeta]:
         files = [f for f in view.meta.deletes if any(concerns(f, one) for one in inputs)]
         count = outputs_at_most(inputs, limits.target_rows, limits.target_bytes)
-        job = MergeJob(
-            schema=view.schema,
-            inputs=tuple([await self._inputs.segment(one, folder) for one in inputs]),
-            deletes=tuple([await self._inputs.deletes(view.id, one, folder) for one in files]),
-            folded=view.meta.checkpoint,
-            first_id=await self._fresh(count),
-            max_rows=limits.target_rows,
-            max_bytes=limits.target_bytes,
-            output=str(folder),
-        )
-        return list(await self._builder.merge(job))
+        with self._inputs.held(inputs, files, view.id):
+            job = MergeJob(
+                schema=view.schema,
+                inputs=tuple([await self._inputs.segment(one, folder) for one in inputs]),
+                deletes=tuple([await self._inputs.deletes(view.id, one, folder) for one in files]),
+                folded=view.meta.checkpoint,
+                expired=expired_up_to(view.meta.ttl_s, self._now()),
+                first_id=await self._fresh(count),
+                max_rows=limits.target_rows,
+                max_bytes=limits.target_bytes,
+                output=str(folder),
+            )
+            return list(await self._builder.merge(job))
 
     async def _indexed(
         self, view: CollectionView, segment: SegmentMeta, folder: Path

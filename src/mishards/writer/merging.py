@@ -1,9 +1,9 @@
-"""Rewriting segments without the rows that deletes hide, and counting such rows. Blocking; what it
-gets and leaves are files, so that it may run in another process.
+"""Rewriting segments without the rows that nobody sees any more, and counting rows that deletes
+hide. Blocking; what it gets and leaves are files, so that it may run in another process.
 
-Invariants: a row is left out only where a delete of the job hides it: equal keys that no delete
-parts stay, each with its timestamp. Inputs are compared with their checksums first, so damage is
-found here and not written on under a fresh checksum.
+Invariants: a row is left out only where a delete of the job hides it, or it has expired: equal
+keys that no delete parts stay, each with its timestamp. Inputs are compared with their checksums
+first, so damage is found here and not written on under a fresh checksum.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class MergeJob(msgspec.Struct, frozen=True, kw_only=True, tag="merge"):
     Attributes:
         deletes: all that are not applied yet; those of other partitions are passed over.
         folded: all deletes up to this are among `deletes`, or applied to the inputs.
+        expired: rows with timestamps up to this are left out; see `core.ttl`.
         first_id: first of `outputs_at_most` ids.
         output: folder to write segments to, each into a folder named by its id.
     """
@@ -54,6 +55,7 @@ class MergeJob(msgspec.Struct, frozen=True, kw_only=True, tag="merge"):
     inputs: tuple[StoredSegment, ...]
     deletes: tuple[StoredDeletes, ...]
     folded: Timestamp
+    expired: Timestamp
     first_id: int
     max_rows: int
     max_bytes: int
@@ -90,7 +92,7 @@ def merge(job: MergeJob) -> tuple[SegmentMeta, ...]:
         segment = open_segment(Path(stored.folder), stored.meta, job.schema)
         table = pa.table({name: segment.column(name) for name in names})
         timestamps = segment.timestamps
-        hidden = deletes.hidden(segment)
+        hidden = deletes.hidden(segment) | (timestamps <= job.expired)
         if hidden.any():
             table, timestamps = table.filter(pa.array(~hidden)), timestamps[~hidden]
         tables.append(table)

@@ -91,17 +91,17 @@ class Surveys:
     async def _count(
         self, view: CollectionView, segments: Iterable[SegmentMeta]
     ) -> tuple[int, ...]:
-        async with scratch_folder(self._runtime, self._config.scratch) as folder:
-            job = SurveyJob(
-                schema=view.schema,
-                inputs=tuple(
-                    [await self._inputs.segment(s, folder, with_vectors=False) for s in segments]
-                ),
-                deletes=tuple(
-                    [await self._inputs.deletes(view.id, f, folder) for f in view.meta.deletes]
-                ),
-            )
-            return await self._builder.survey(job)
+        files, inputs = view.meta.deletes, self._inputs
+        with inputs.held(segments, files, view.id):
+            async with scratch_folder(self._runtime, self._config.scratch) as folder:
+                job = SurveyJob(
+                    schema=view.schema,
+                    inputs=tuple(
+                        [await inputs.segment(one, folder, with_vectors=False) for one in segments]
+                    ),
+                    deletes=tuple([await inputs.deletes(view.id, one, folder) for one in files]),
+                )
+                return await self._builder.survey(job)
 
 
 def _pending(view: CollectionView, segment: SegmentMeta) -> list[DeleteFile]:

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from mishards.core.errors import CollectionNotFound, StorageError
+from mishards.core.ids import Timestamp
 from mishards.core.schema import DataType
+from mishards.core.timestamps import compose
 from mishards.metadata.models import SegmentMeta
 from mishards.metadata.snapshot import CollectionView
 from mishards.rpc.messages import (
+    AlterCollection,
     Compact,
     CompactionStatus,
     CreateIndex,
@@ -178,6 +181,33 @@ def test_deletes_that_come_during_a_merge_hold() -> None:
     asyncio.run(scene())
 
 
+def test_what_is_being_read_is_not_collected_meanwhile() -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer, view, builder = await _opened(bench, **QUIET)
+            for key in (1, 2):
+                await insert(writer, view, [key])
+                await flush(writer, view.id)
+            await delete(writer, view, [1])
+            await flush(writer, view.id)
+            before = await bench.view()
+            builder.let_go.clear()
+            task = asyncio.create_task(_compacted(writer, view))
+            await until(lambda: bool(builder.jobs))
+            leading = writer._leading
+            assert leading is not None
+            [file] = before.meta.deletes
+            folders = [segment.folder for segment in before.segments.values()]
+            keys = [f"{folder}/manifest.json" for folder in folders]
+            keys.append(f"segments/{view.id}/deletes/{file.name}")
+            assert all(leading.construction.covers(key) for key in keys)
+            builder.let_go.set()
+            await task
+            assert not any(leading.construction.covers(key) for key in keys)
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("how", ["dropped", "truncated"])
 def test_a_collection_that_goes_during_a_merge_stays_gone(how: str) -> None:
     async def scene() -> None:
@@ -196,6 +226,29 @@ def test_a_collection_that_goes_during_a_merge_stays_gone(how: str) -> None:
             assert (status.completed_plans, status.failed_plans) == (0, 1)
             snapshot = await bench.snapshot()
             assert not any(one.segments for one in snapshot.collections.values())
+
+    asyncio.run(scene())
+
+
+def test_expired_rows_are_left_out() -> None:
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer, view, _ = await _opened(bench, **QUIET)
+            await insert(writer, view, [1])
+            await flush(writer, view.id)
+            await ask(
+                writer,
+                AlterCollection(
+                    database="", name="c", properties=(("collection.ttl.seconds", "100"),)
+                ),
+            )
+            leading = writer._leading
+            assert leading is not None
+            leading.allocator.pass_by(Timestamp(leading.newest + compose(101_000)))
+            await insert(writer, view, [2])
+            await flush(writer, view.id)
+            await _compacted(writer, view)
+            assert set(await sealed_rows(bench)) == {2}
 
     asyncio.run(scene())
 
