@@ -206,15 +206,20 @@ def test_metadata_that_stands_still_for_minutes_stops_neither_searches_nor_write
     served: Served,
 ) -> None:
     """R11."""
-    suffer(served, served.server.freeze, served.server.thaw, 600.0)
+    suffer(served, served.server.freeze, served.server.thaw, 600.0, pause_s=0.2)
 
 
 def suffer(
-    served: Served, harm: Callable[[], object], heal: Callable[[], object], seconds: float = 0.0
+    served: Served,
+    harm: Callable[[], object],
+    heal: Callable[[], object],
+    seconds: float = 0.0,
+    *,
+    pause_s: float = 0.02,
 ) -> None:
     """Let clients work before, during and after an outage of the metadata."""
     cluster, workload, log, *_ = served
-    with workload.running(2, searchers=1):
+    with workload.running(2, pause_s, searchers=1):
         workload.go_on()
         workload.note("the metadata is away")
         began_s = time.time()
