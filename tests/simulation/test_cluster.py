@@ -52,6 +52,9 @@ def test_a_seed_gives_the_same_history_in_another_process(tmp_path: Path) -> Non
     assert len(digests) == 1
 
 
+pytestmark = pytest.mark.timeout(600)  # of what is queued for all processors
+
+
 def test_different_seeds_differ(tmp_path: Path) -> None:
     digests = {simulate(seed, tmp_path, duration_s=0.5).history.digest() for seed in range(3)}
     assert len(digests) == 3

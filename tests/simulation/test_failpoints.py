@@ -10,6 +10,8 @@ import pytest
 from mishards.testing.failpoints import STEPS
 from mishards.testing.seeds import crash_at, surveyed
 
+pytestmark = pytest.mark.timeout(600)  # of what is queued for all processors
+
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
 
 

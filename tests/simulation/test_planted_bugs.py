@@ -9,6 +9,8 @@ import pytest
 from mishards.testing.planted import PLANTED
 from mishards.testing.seeds import first_found
 
+pytestmark = pytest.mark.timeout(600)  # of what is queued for all processors
+
 _MOST_SEEDS = 40
 
 Found = tuple[int, tuple[str, ...]] | None

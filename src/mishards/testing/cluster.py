@@ -151,12 +151,12 @@ class SimulatedCluster:
         self.seed = seed
         self._folder = folder
         self.layout = layout
-        self._outside = VirtualRuntime(f"{seed}/outside")
+        self.outside = VirtualRuntime(f"{seed}/outside")
         self.network = SimulatedNetwork(f"{seed}/network")
         self.store = WitnessedStore()
         self.metadata = WitnessedMetadata()
-        self.registry = MemoryRegistry(self._outside, ttl_s=3 * _HEARTBEAT_S)
-        self.election = MemoryElection()
+        self.registry = MemoryRegistry(self.outside, ttl_s=3 * _HEARTBEAT_S)
+        self.election: MemoryElection = MemoryElection()
         self.hosts = {name: Host(name, roles) for name, roles in layout.hosts.items()}
         self.failures: list[tuple[str, BaseException]] = []
         self.restarts = 0
