@@ -71,7 +71,7 @@ def _show(report: RepairReport) -> None:
         table.add_row(
             f"log {log.id}",
             f"epoch {log.epoch}, led by {log.leader or 'nobody'}; "
-            f"rows from entry {log.replay_from} on are not in segments yet",
+            f"a start reads it from entry {log.replay_from} on",
         )
     show(table)
     for note in report.notes:

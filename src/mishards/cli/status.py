@@ -36,7 +36,9 @@ def _nodes(report: ClusterReport) -> Table:
     table.title = f"nodes of cluster {report.cluster}, metadata version {report.metadata_version}"
     for node in report.nodes:
         state = "no answer" if not node.answers else "ready" if node.ready else "not ready"
-        roles = ", ".join(node.roles) + (" (leads)" if node.leads else "")
+        roles = ", ".join(node.roles)
+        if node.leads:
+            roles += f" (leads log {', '.join(map(str, node.leads))})"
         table.add_row(
             node.id,
             roles,
