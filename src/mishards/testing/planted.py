@@ -17,7 +17,6 @@ import pytest
 
 from mishards.cluster.publishing import LogPublisher
 from mishards.log.entry import encode_entry
-from mishards.metadata.memory import MemoryMetadataStore
 from mishards.proxy import reading
 from mishards.proxy.consistency import ConsistencyClock, Moment
 from mishards.proxy.leader import LeaderClient
@@ -94,19 +93,6 @@ def _trimmed_fences(patch: pytest.MonkeyPatch) -> None:
         return await remove(self, trimmed)
 
     patch.setattr(LogTrimmer, "_remove", remove_all)
-
-
-def _unfenced_metadata(patch: pytest.MonkeyPatch) -> None:
-    """The metadata store compares neither epochs nor versions: the last commit wins."""
-    commit = MemoryMetadataStore.commit
-
-    async def commit_anyway(
-        self: Any, log_id: Any, epoch: Any, expected: Any, puts: Any, deletes: Any = ()
-    ) -> Any:
-        reigning, version = await self.epoch(log_id), await self.version()
-        return await commit(self, log_id, reigning, version, puts, deletes)
-
-    patch.setattr(MemoryMetadataStore, "commit", commit_anyway)
 
 
 def _kept_rows(patch: pytest.MonkeyPatch) -> None:
@@ -202,7 +188,6 @@ PLANTED = {
     "lost push": Planted(_lost_push, frozenset({"I10", "I7", "healing"})),
     "early trimming": Planted(_early_trimming, frozenset({"I1", "I4"})),
     "trimmed fences": Planted(_trimmed_fences, frozenset({"I5"})),
-    "unfenced metadata": Planted(_unfenced_metadata, frozenset({"I5"})),
     "kept rows": Planted(_kept_rows, frozenset({"I2", "I4"})),
     "dropped unit": Planted(_dropped_unit, frozenset({"I4"})),
     "stale strong read": Planted(_stale_strong_read, frozenset({"I2", "I3", "I4"})),
