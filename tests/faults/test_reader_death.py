@@ -28,7 +28,12 @@ Cluster = tuple[LocalCluster, dict[str, LocalProcess], MilvusClient]
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three readers with sealed and growing rows; each test leaves as many readers as it found."""
     # Bounded loads: by consistent hashing one of the readers may well get none of few segments.
-    settings = ("proxy.no_reader_wait_s=0.5", "cluster.routing=rendezvous")
+    # Nor may compaction make one segment of them all.
+    settings = (
+        "proxy.no_reader_wait_s=0.5",
+        "cluster.routing=rendezvous",
+        "writer.compaction_share=0",
+    )
     with LocalCluster(tmp_path_factory.mktemp("readers"), *settings) as cluster:
         processes = cluster.start_all(readers=3)
         with connected(cluster.uri) as client:

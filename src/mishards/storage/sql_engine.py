@@ -23,6 +23,7 @@ from mishards.storage.sql_file import FileWatch
 from mishards.storage.sql_servers import ANSWER_S, open_server, with_driver
 
 BUSY_TIMEOUT_S = 5.0
+_MOST_SWITCHES = 20
 
 
 def open_engine(
@@ -132,8 +133,24 @@ def _open_sqlite(url: URL, lock_wait_s: float) -> Engine:
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
     # The driver's own transaction control begins too late for a consistent read.
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; on a new file others may be at the same, and SQLite then gives up at once
+    instead of waiting as for other locks. So the wait is for a lock of the usual kind."""
+    for _ in range(_MOST_SWITCHES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin(connection: Connection) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mishards.cluster.publishing import LogPublisher
+from mishards.core.errors import ObjectExists
 from mishards.log.entry import encode_entry
 from mishards.proxy import reading
 from mishards.proxy.consistency import ConsistencyClock, Moment
@@ -93,6 +94,22 @@ def _trimmed_fences(patch: pytest.MonkeyPatch) -> None:
         return await remove(self, trimmed)
 
     patch.setattr(LogTrimmer, "_remove", remove_all)
+
+
+def _unchecked_epoch(patch: pytest.MonkeyPatch) -> None:
+    """A leader whose next entry is another's takes the next number that is free, without a look at
+    whose epoch it is."""
+
+    async def store(self: Any, entry: Any) -> bytes:
+        while True:
+            try:
+                raw: bytes = await self._log.append(entry)
+            except ObjectExists:
+                entry = msgspec.structs.replace(entry, seq=entry.seq + 1)
+            else:
+                return raw
+
+    patch.setattr(GroupCommit, "_store", store)
 
 
 def _kept_rows(patch: pytest.MonkeyPatch) -> None:
@@ -188,6 +205,7 @@ PLANTED = {
     "lost push": Planted(_lost_push, frozenset({"I10", "I7", "healing"})),
     "early trimming": Planted(_early_trimming, frozenset({"I1", "I4"})),
     "trimmed fences": Planted(_trimmed_fences, frozenset({"I5"})),
+    "unchecked epoch": Planted(_unchecked_epoch, frozenset({"I5"})),
     "kept rows": Planted(_kept_rows, frozenset({"I2", "I4"})),
     "dropped unit": Planted(_dropped_unit, frozenset({"I4"})),
     "stale strong read": Planted(_stale_strong_read, frozenset({"I2", "I3", "I4"})),

@@ -320,7 +320,9 @@ def _is_away(error: Any) -> bool:
 
 
 def _was_never_sent(error: Any) -> bool:
-    return _is_away(error) and "failed to connect" in (error.details() or "").lower()
+    """Whether the call reached nobody, or somebody who says that nothing was done for it."""
+    said = (error.details() or "").lower()
+    return _is_away(error) and ("failed to connect" in said or "the call was not taken" in said)
 
 
 def _outcome(error: Any) -> str:

@@ -24,10 +24,11 @@ def test_what_blocks_apart_holds_up_nobody_else() -> None:
 
 def test_threads_apart_end_with_the_runtime() -> None:
     async def main() -> list[threading.Thread]:
+        others = set(threading.enumerate())
         runtime = SystemRuntime(threads=1)
         await runtime.blocking(int)
         await runtime.apart("service").apart("deeper").blocking(int)
-        mine = [thread for thread in threading.enumerate() if thread.name.startswith("mishards")]
+        mine = [thread for thread in threading.enumerate() if thread not in others]
         await runtime.close()
         return mine
 

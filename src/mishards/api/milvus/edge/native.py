@@ -17,6 +17,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 from mishards.api.milvus.edge.protocol import (
     DATABASE_METADATA,
     INTERNAL,
+    NOT_TAKEN,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     EdgeSettings,
@@ -108,7 +109,7 @@ class NativeEdge:
         if self._draining:
             for kind, call_id, *_ in events:
                 if kind == EVENT_CALL:
-                    front.fail(call_id, UNAVAILABLE, "the server is shutting down")
+                    front.fail(call_id, UNAVAILABLE, NOT_TAKEN)
             events = [event for event in events if event[0] != EVENT_CALL]
             if not events:
                 return

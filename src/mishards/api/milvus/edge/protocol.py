@@ -18,6 +18,9 @@ UNIMPLEMENTED = 12
 INTERNAL = 13
 UNAVAILABLE = 14
 
+NOT_TAKEN = "the server is shutting down; the call was not taken"
+"""What a call is told that came too late: nothing was done for it, so it may be repeated."""
+
 DATABASE_METADATA = "dbname"
 """Metadata key in which Milvus clients name the database of a call."""
 
