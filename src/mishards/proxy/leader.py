@@ -38,6 +38,7 @@ from mishards.rpc.protocol import Channel, Transport
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
+_LEAST_CALL_S = 0.005
 _SUSPECT_S = 1.0
 _TAKEOVER_S = 5.0
 """So long a write waits for another leader than the one that storage failed. After that, writers
@@ -101,7 +102,8 @@ class LeaderClient:
         pause = _FIRST_PAUSE_S
         last: MishardsError = NotReady(f"log {self._log_id} has no leader")
         refused: set[NodeId] = set()
-        while (remaining := deadline - self._runtime.monotonic_s()) > 0:
+        # What nobody can answer in time is not asked: why there is no leader tells more.
+        while (remaining := deadline - self._runtime.monotonic_s()) > _LEAST_CALL_S:
             late = deadline - remaining - began > _TAKEOVER_S
             node = self._membership.view.leader(self._log_id, refused)
             if node is None and late and isinstance(message, Write):

@@ -321,8 +321,10 @@ def _is_away(error: Any) -> bool:
 
 def _was_never_sent(error: Any) -> bool:
     """Whether the call reached nobody, or somebody who says that nothing was done for it."""
+    if not _is_away(error):
+        return False
     said = (error.details() or "").lower()
-    return _is_away(error) and ("failed to connect" in said or "the call was not taken" in said)
+    return "failed to connect" in said or "the call was not taken" in said
 
 
 def _outcome(error: Any) -> str:
