@@ -6,33 +6,20 @@ concurrent swaps one takes effect. Rows are never removed: a beat is never given
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from mishards.core.errors import LeaseTaken, Unavailable
+from mishards.core.errors import LeaseTaken
 from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.election import NOBODY, Lease, next_lease
-from mishards.storage.sql_engine import (
-    open_engine,
-    read_transaction,
-    schema_transaction,
-    write_transaction,
-)
+from mishards.discovery.sql_access import SqlAccess
+from mishards.storage.sql_engine import read_transaction, write_transaction
 from mishards.storage.sql_types import TABLE_OPTIONS, ExactString
 
-T = TypeVar("T")
-
-_LOCK_WAIT_S = 1.0
-_ANSWER_S = 2.0
-
-_schema = sa.MetaData()
 _leases = sa.Table(
     "mishards_leases",
-    _schema,
+    sa.MetaData(),
     sa.Column("log_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("holder", ExactString(255), nullable=False),
     sa.Column("heir", ExactString(255), nullable=False),
@@ -46,16 +33,14 @@ class SqlElection:
 
     def __init__(self, url: str, runtime: Runtime) -> None:
         """Raises `ConfigError` or `PluginError` when the URL cannot be used."""
-        self._engine = open_engine(url, lock_wait_s=_LOCK_WAIT_S, answer_s=_ANSWER_S)
-        self._runtime = runtime
-        self._created = False
+        self._database = SqlAccess(url, runtime, _leases, "the election")
 
     async def look(self, log_id: LogId) -> Lease:
-        return await self._do(self._look, log_id)
+        return await self._database.do(self._look, log_id)
 
     async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
         lease = next_lease(seen, holder, heir)
-        if not await self._do(self._swap, seen, lease):
+        if not await self._database.do(self._swap, seen, lease):
             raise LeaseTaken(
                 f"the lease of log {seen.log_id} is no longer that of {seen.holder!r} "
                 f"at beat {seen.beat}"
@@ -63,30 +48,14 @@ class SqlElection:
         return lease
 
     async def close(self) -> None:
-        await self._runtime.blocking(self._engine.dispose)
-
-    async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(self._prepared, work, args)
-        except SQLAlchemyError as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            cause = getattr(error, "orig", None) or error
-            raise Unavailable(f"the election in {shown} cannot be used: {cause}") from error
+        await self._database.close()
 
     # --- off the loop -----------------------------------------------------------------------
-
-    def _prepared(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
-        if not self._created:
-            if not sa.inspect(self._engine).has_table(_leases.name):
-                with schema_transaction(self._engine) as connection:
-                    _schema.create_all(connection)
-            self._created = True
-        return work(*args)
 
     def _look(self, log_id: LogId) -> Lease:
         columns = (_leases.c.holder, _leases.c.heir, _leases.c.beat)
         query = sa.select(*columns).where(_leases.c.log_id == log_id)
-        with read_transaction(self._engine) as connection:
+        with read_transaction(self._database.engine) as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             return Lease(log_id=log_id)
@@ -104,7 +73,7 @@ class SqlElection:
             .values(**values)
         )
         try:
-            with write_transaction(self._engine) as connection:
+            with write_transaction(self._database.engine) as connection:
                 if connection.execute(change).rowcount:
                     return True
                 if seen.beat:

@@ -6,37 +6,26 @@ stay silent for `FORGET_S` are removed, unless they changed meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.entries import Entries
 from mishards.discovery.liveness import Beat, Liveness
 from mishards.discovery.protocol import NodeInfo
-from mishards.storage.sql_engine import (
-    open_engine,
-    read_transaction,
-    schema_transaction,
-    write_transaction,
-)
+from mishards.discovery.sql_access import SqlAccess
+from mishards.storage.sql_engine import read_transaction, write_transaction
 from mishards.storage.sql_types import TABLE_OPTIONS, ExactString
 
-T = TypeVar("T")
-
 FORGET_S = 600.0
-_LOCK_WAIT_S = 1.0
-_ANSWER_S = 2.0
 
-_schema = sa.MetaData()
 _nodes = sa.Table(
     "mishards_nodes",
-    _schema,
+    sa.MetaData(),
     sa.Column("node_id", ExactString(255), primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
@@ -52,11 +41,10 @@ class SqlRegistry:
 
     def __init__(self, url: str, runtime: Runtime, *, ttl_s: float) -> None:
         """Raises `ConfigError` or `PluginError` when the URL cannot be used."""
-        self._engine = open_engine(url, lock_wait_s=_LOCK_WAIT_S, answer_s=_ANSWER_S)
+        self._database = SqlAccess(url, runtime, _nodes, "the registry")
         self._runtime = runtime
         self._ttl_s = ttl_s
         self._liveness = Liveness(ttl_s)
-        self._created = False
         self._announced: set[NodeId] = set()
         self._written_s = 0.0
         self._entries = Entries()
@@ -64,15 +52,15 @@ class SqlRegistry:
     async def announce(self, node: NodeInfo) -> None:
         self._announced.add(node.id)
         body = msgspec.json.encode(node).decode()
-        await self._do(self._renew, node.id, body, self._runtime.now_ms())
+        await self._database.do(self._renew, node.id, body, self._runtime.now_ms())
         self._written_s = self._runtime.monotonic_s()
 
     async def withdraw(self, node_id: NodeId) -> None:
         self._announced.discard(node_id)
-        await self._do(self._remove, {node_id: None})
+        await self._database.do(self._remove, {node_id: None})
 
     async def nodes(self) -> tuple[NodeInfo, ...]:
-        rows = await self._do(self._read)
+        rows = await self._database.do(self._read)
         now_s = self._runtime.monotonic_s()
         live = self._liveness.look(
             {NodeId(row[0]): (row[2], row[3]) for row in rows},
@@ -82,30 +70,14 @@ class SqlRegistry:
         )
         forgotten = self._liveness.silent_for(FORGET_S)
         if forgotten:
-            await self._do(self._remove, forgotten)
+            await self._database.do(self._remove, forgotten)
         found = [self._entries.decode(row[0], row[1]) for row in rows if row[0] in live]
         return tuple(sorted(node for node in found if node is not None))
 
     async def close(self) -> None:
-        await self._runtime.blocking(self._engine.dispose)
-
-    async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(self._prepared, work, args)
-        except SQLAlchemyError as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            cause = getattr(error, "orig", None) or error
-            raise Unavailable(f"the registry in {shown} cannot be used: {cause}") from error
+        await self._database.close()
 
     # --- off the loop -----------------------------------------------------------------------
-
-    def _prepared(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
-        if not self._created:
-            if not sa.inspect(self._engine).has_table(_nodes.name):
-                with schema_transaction(self._engine) as connection:
-                    _schema.create_all(connection)
-            self._created = True
-        return work(*args)
 
     def _renew(self, node_id: str, body: str, now_ms: int) -> None:
         renewal = (
@@ -115,16 +87,16 @@ class SqlRegistry:
         )
         entry = sa.insert(_nodes).values(node_id=node_id, body=body, beat=1, beat_ms=now_ms)
         try:
-            with write_transaction(self._engine) as connection:
+            with write_transaction(self._database.engine) as connection:
                 if not connection.execute(renewal).rowcount:
                     connection.execute(entry)
         except IntegrityError:  # inserted by somebody else between the two
-            with write_transaction(self._engine) as connection:
+            with write_transaction(self._database.engine) as connection:
                 connection.execute(renewal)
 
     def _remove(self, nodes: dict[NodeId, Beat | None]) -> None:
         """Delete rows; those given with a beat only if it is still theirs."""
-        with write_transaction(self._engine) as connection:
+        with write_transaction(self._database.engine) as connection:
             for node_id, beat in nodes.items():
                 removal = sa.delete(_nodes).where(_nodes.c.node_id == node_id)
                 if beat is not None:
@@ -133,7 +105,7 @@ class SqlRegistry:
 
     def _read(self) -> list[_Row]:
         columns = (_nodes.c.node_id, _nodes.c.body, _nodes.c.beat, _nodes.c.beat_ms)
-        with read_transaction(self._engine) as connection:
+        with read_transaction(self._database.engine) as connection:
             return [tuple(row) for row in connection.execute(sa.select(*columns))]
 
 
