@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from mishards.core.errors import LeaseTaken
 from mishards.core.ids import LogId, NodeId
 
 NOBODY = NodeId("")
@@ -57,3 +58,10 @@ class Election(Protocol):
 def next_lease(seen: Lease, holder: NodeId, heir: NodeId) -> Lease:
     """The lease that follows `seen`."""
     return Lease(log_id=seen.log_id, holder=holder, heir=heir, beat=seen.beat + 1)
+
+
+def no_longer_held(seen: Lease) -> LeaseTaken:
+    """The error of a swap of a lease that is another by now."""
+    return LeaseTaken(
+        f"the lease of log {seen.log_id} is no longer that of {seen.holder!r} at beat {seen.beat}"
+    )

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from mishards.core.errors import LeaseTaken, SystemFault, Unavailable
+from mishards.core.errors import SystemFault, Unavailable
 from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
-from mishards.discovery.election import NOBODY, Lease, next_lease
+from mishards.discovery.election import NOBODY, Lease, next_lease, no_longer_held
 from mishards.storage.etcd_client import EtcdClient
 from mishards.storage.etcd_requests import put, read, unchanged
 from mishards.storage.etcd_url import parse_etcd_url
@@ -44,10 +44,7 @@ class EtcdElection:
     async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
         lease = next_lease(seen, holder, heir)
         if not await self._do(self._swap, seen, lease):
-            raise LeaseTaken(
-                f"the lease of log {seen.log_id} is no longer that of {seen.holder!r} "
-                f"at beat {seen.beat}"
-            )
+            raise no_longer_held(seen)
         return lease
 
     async def close(self) -> None:

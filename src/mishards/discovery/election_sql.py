@@ -9,10 +9,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from mishards.core.errors import LeaseTaken
 from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
-from mishards.discovery.election import NOBODY, Lease, next_lease
+from mishards.discovery.election import NOBODY, Lease, next_lease, no_longer_held
 from mishards.discovery.sql_access import SqlAccess
 from mishards.storage.sql_engine import read_transaction, write_transaction
 from mishards.storage.sql_types import TABLE_OPTIONS, ExactString
@@ -41,10 +40,7 @@ class SqlElection:
     async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
         lease = next_lease(seen, holder, heir)
         if not await self._database.do(self._swap, seen, lease):
-            raise LeaseTaken(
-                f"the lease of log {seen.log_id} is no longer that of {seen.holder!r} "
-                f"at beat {seen.beat}"
-            )
+            raise no_longer_held(seen)
         return lease
 
     async def close(self) -> None:

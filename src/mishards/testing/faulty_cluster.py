@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 
 from mishards.testing.fault_control import CONTROL_VARIABLE, FaultControl
 from mishards.testing.fault_proxy import FaultNetwork, FaultProxy
@@ -170,17 +169,6 @@ class FaultyCluster(LocalCluster):
             super().close()
         finally:
             self.network.close()
-
-    def __enter__(self) -> FaultyCluster:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
 
     def _make(self, name: str, arguments: tuple[str, ...]) -> LocalProcess:
         return LocalProcess(

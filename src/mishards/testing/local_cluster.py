@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from mishards.server.config import load_config
 from mishards.server.scratch import sweep
@@ -238,7 +238,7 @@ class LocalCluster:
         left = [*_processes_with(self.temp), *(str(p) for p in self.temp.rglob("*"))]
         assert not left, f"left behind: {left}"
 
-    def __enter__(self) -> LocalCluster:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
