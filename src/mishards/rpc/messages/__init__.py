@@ -1,0 +1,178 @@
+"""The messages between roles: frozen structs, encoded as MessagePack with a tag.
+
+Arrays travel as raw little-endian bytes; rows as Arrow IPC. A reader of a message may hold
+`memoryview`s of the frame it came in.
+"""
+
+from __future__ import annotations
+
+from mishards.rpc.messages.care import (
+    Compact,
+    CompactionPlan,
+    CompactionStarted,
+    CompactionStatus,
+    DamageReply,
+    GetCompaction,
+    LookAgain,
+    ReportDamage,
+)
+from mishards.rpc.messages.ddl import (
+    AlterAlias,
+    AlterCollection,
+    AlterDatabase,
+    Committed,
+    CreateAlias,
+    CreateCollection,
+    CreateDatabase,
+    CreateIndex,
+    CreatePartition,
+    Ddl,
+    DdlOnce,
+    DropAlias,
+    DropCollection,
+    DropDatabase,
+    DropIndex,
+    DropPartition,
+    ImportCollections,
+    ImportedCollection,
+    Load,
+    Release,
+    RenameCollection,
+    TruncateCollection,
+)
+from mishards.rpc.messages.following import (
+    Follow,
+    LogPush,
+    MetadataPush,
+    Tick,
+)
+from mishards.rpc.messages.form import Raw
+from mishards.rpc.messages.nodes import (
+    Attend,
+    HandedOver,
+    HandOver,
+    NodeStatus,
+    PrepareTakeover,
+    StatusReply,
+    TakeOver,
+)
+from mishards.rpc.messages.reads import (
+    Fetch,
+    Query,
+    QueryPartial,
+    ReadPoint,
+    Rows,
+    Search,
+    SearchPartial,
+    UnitFailure,
+)
+from mishards.rpc.messages.writes import (
+    AllocateTimestamp,
+    Flush,
+    Flushed,
+    NewestTimestamp,
+    TimestampReply,
+    Write,
+    Written,
+)
+
+__all__ = [
+    "AllocateTimestamp",
+    "AlterAlias",
+    "AlterCollection",
+    "AlterDatabase",
+    "Attend",
+    "Committed",
+    "Compact",
+    "CompactionPlan",
+    "CompactionStarted",
+    "CompactionStatus",
+    "CreateAlias",
+    "CreateCollection",
+    "CreateDatabase",
+    "CreateIndex",
+    "CreatePartition",
+    "DamageReply",
+    "Ddl",
+    "DdlOnce",
+    "DropAlias",
+    "DropCollection",
+    "DropDatabase",
+    "DropIndex",
+    "DropPartition",
+    "Fetch",
+    "Flush",
+    "Flushed",
+    "Follow",
+    "GetCompaction",
+    "HandOver",
+    "HandedOver",
+    "ImportCollections",
+    "ImportedCollection",
+    "Load",
+    "LogPush",
+    "LookAgain",
+    "Message",
+    "MetadataPush",
+    "NewestTimestamp",
+    "NodeStatus",
+    "PrepareTakeover",
+    "Query",
+    "QueryPartial",
+    "Raw",
+    "ReadPoint",
+    "Release",
+    "RenameCollection",
+    "Reply",
+    "ReportDamage",
+    "Rows",
+    "Search",
+    "SearchPartial",
+    "StatusReply",
+    "TakeOver",
+    "Tick",
+    "TimestampReply",
+    "TruncateCollection",
+    "UnitFailure",
+    "Write",
+    "Written",
+]
+
+Message = (
+    Write
+    | NewestTimestamp
+    | AllocateTimestamp
+    | Flush
+    | ReportDamage
+    | LookAgain
+    | Compact
+    | GetCompaction
+    | Ddl
+    | DdlOnce
+    | Follow
+    | Search
+    | Fetch
+    | Query
+    | Attend
+    | PrepareTakeover
+    | TakeOver
+    | HandOver
+    | NodeStatus
+)
+Reply = (
+    Written
+    | TimestampReply
+    | Flushed
+    | DamageReply
+    | CompactionStarted
+    | CompactionStatus
+    | Committed
+    | LogPush
+    | MetadataPush
+    | Tick
+    | SearchPartial
+    | Rows
+    | QueryPartial
+    | HandedOver
+    | StatusReply
+)
