@@ -1,21 +1,23 @@
-"""TLS at the edge, with a certificate made on the spot."""
+"""TLS at the edge: with a certificate of the server alone, and with one of the client too."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
 from mishards.api.milvus.edge.grpcio import GrpcioEdge
-from mishards.api.milvus.edge.protocol import EdgeSettings
+from mishards.api.milvus.edge.protocol import Edge, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.core.errors import ConfigError
+from mishards.testing.certificates import Authority
+from mishards.tls.files import TlsFiles
 
 ECHO = "/t.T/Echo"
 
@@ -32,39 +34,101 @@ class Table:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    """Paths of a self-signed certificate for localhost and of its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed, and it makes the certificate")
-    key, pem = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", pem],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return pem, key
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
-def test_auto_serves_tls_and_refuses_plain_text(certificate: tuple[str, str]) -> None:
-    pem, key = certificate
-    credentials = grpc.ssl_channel_credentials(Path(pem).read_bytes())
+@asynccontextmanager
+async def served(files: TlsFiles, *, mutual: bool = False) -> AsyncIterator[Edge]:
+    settings = EdgeSettings(
+        tls_certificate=files.certificate, tls_key=files.key, tls_client_ca=files.ca * mutual
+    )
+    edge = make_edge("auto", Table(), settings)
+    assert isinstance(edge, GrpcioEdge)
+    await edge.start()
+    try:
+        yield edge
+    finally:
+        await edge.close()
+
+
+def client(ca: str, own: TlsFiles | None = None) -> Any:
+    """Credentials of a client that trusts `ca` and shows `own`."""
+    pair = (None, None)
+    if own is not None:
+        pair = (Path(own.key).read_bytes(), Path(own.certificate).read_bytes())
+    return grpc.ssl_channel_credentials(Path(ca).read_bytes(), *pair)
+
+
+async def status(edge: Edge, credentials: Any) -> Any:
+    """How a call ends on a connection of its own."""
+    # Channels with equal arguments share connections; these options make them differ.
+    options = [("mishards.test", str(id(object()))), ("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        grpc.aio.insecure_channel(edge.address, options=options)
+        if credentials is None
+        else grpc.aio.secure_channel(edge.address, credentials, options=options)
+    ) as channel:
+        try:
+            assert await channel.unary_unary(ECHO)(b"text", timeout=20) == b"text"
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def spoil(files: TlsFiles) -> None:
+    Path(files.key).write_text("half a key")
+
+
+def replace(files: TlsFiles, new: TlsFiles) -> None:
+    Path(new.certificate).replace(files.certificate)
+    Path(new.key).replace(files.key)
+
+
+OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+
+
+def test_auto_serves_tls_and_refuses_plain_text(authority: Authority) -> None:
+    async def main() -> None:
+        async with served(authority.issue()) as edge:
+            assert await status(edge, client(authority.ca)) is OK
+            assert await status(edge, None) is REFUSED
+
+    asyncio.run(main())
+
+
+def test_mutual_tls_takes_clients_of_its_authority_alone(
+    authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "other")
 
     async def main() -> None:
-        settings = EdgeSettings(tls_certificate=pem, tls_key=key)
-        edge = make_edge("auto", Table(), settings)
-        assert isinstance(edge, GrpcioEdge)
-        await edge.start()
-        try:
-            async with grpc.aio.secure_channel(edge.address, credentials) as channel:
-                assert await channel.unary_unary(ECHO)(b"secret", timeout=20) == b"secret"
-            async with grpc.aio.insecure_channel(edge.address) as channel:
-                with pytest.raises(grpc.RpcError) as caught:
-                    await channel.unary_unary(ECHO)(b"plain", timeout=20)
-            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        finally:
-            await edge.close()
+        async with served(authority.issue(), mutual=True) as edge:
+            assert await status(edge, client(authority.ca, authority.issue("client"))) is OK
+            assert await status(edge, client(authority.ca)) is REFUSED
+            assert await status(edge, client(authority.ca, other.issue("client"))) is REFUSED
+
+    asyncio.run(main())
+
+
+def test_changed_files_are_used_and_connections_go_on(authority: Authority, tmp_path: Path) -> None:
+    files = authority.issue()
+
+    async def main() -> None:
+        async with (
+            served(files) as edge,
+            grpc.aio.secure_channel(edge.address, client(authority.ca)) as channel,
+        ):
+            assert await channel.unary_unary(ECHO)(b"before", timeout=20) == b"before"
+
+            spoil(files)  # what was loaded stays
+            assert await status(edge, client(authority.ca)) is OK
+
+            successor = Authority(tmp_path, "successor")
+            replace(files, successor.issue())
+            assert await status(edge, client(successor.ca)) is OK
+            assert await status(edge, client(authority.ca)) is REFUSED
+            assert await channel.unary_unary(ECHO)(b"after", timeout=20) == b"after"
 
     asyncio.run(main())
 
@@ -74,6 +138,8 @@ def test_auto_serves_tls_and_refuses_plain_text(certificate: tuple[str, str]) ->
     [
         ("native", EdgeSettings(tls_certificate="c.pem", tls_key="k.pem"), "no TLS"),
         ("grpcio", EdgeSettings(tls_certificate="c.pem"), "tls_key"),
+        ("auto", EdgeSettings(tls_key="k.pem"), "tls_certificate"),
+        ("auto", EdgeSettings(tls_client_ca="ca.pem"), "tls_certificate"),
         ("grpcio", EdgeSettings(tls_certificate="/no/c.pem", tls_key="/no/k.pem"), "/no/"),
         ("twisted", EdgeSettings(), "auto, native, grpcio"),
     ],

@@ -18,8 +18,10 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
             where a reader is in the process, else for twice as many.
         spin_us: how long a thread of the native edge looks for the next call before it sleeps,
             where processors are idle; 0 to sleep at once.
-        tls_certificate: PEM file; with `tls_key` it turns TLS on.
-        tls_key: PEM file.
+        tls_certificate: PEM file; with `tls_key` it turns TLS on. TLS files are read again when
+            they change.
+        tls_key: PEM file, not encrypted.
+        tls_client_ca: PEM file; given, a client needs a certificate of one of its authorities.
         max_message_bytes: greatest request that is taken.
         drain_s: how long calls in flight may take at shutdown.
         timeout_s: time a call may take when the client names none.
@@ -43,6 +45,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     spin_us: int = 800
     tls_certificate: str = ""
     tls_key: str = ""
+    tls_client_ca: str = ""
     max_message_bytes: int = 64 * 1024 * 1024
     drain_s: float = 30.0
     timeout_s: float = 60.0

@@ -28,15 +28,17 @@ _log = logging.getLogger(__name__)
 class RunningNode:
     """A node that serves, and the address of its Milvus API where it has one."""
 
-    def __init__(self, node: Node, edge: Edge | None) -> None:
+    def __init__(self, node: Node, edge: Edge | None, *, secure: bool) -> None:
+        """`secure`: whether the edge speaks TLS."""
         self.node = node
         self.edge = edge
+        self._secure = secure
 
     @property
     def uri(self) -> str:
-        """For a client: `http://host:port`."""
+        """For a client: `http://host:port`, or `https://` where TLS is spoken."""
         assert self.edge is not None
-        return f"http://{self.edge.address}"
+        return f"{'https' if self._secure else 'http'}://{self.edge.address}"
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +68,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         stack.push_async_callback(node.withdraw)
         stack.push_async_callback(node.hand_over)
         _log.info("%s serves as %s at %s", node.id, ", ".join(node.roles), node.address)
-        yield RunningNode(node, edge)
+        yield RunningNode(node, edge, secure=bool(config.proxy.tls_certificate))
         _log.info("%s drains", node.id)
 
 

@@ -35,6 +35,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, local: bool) -> Edg
         spin_s=config.spin_us / 1e6,
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
+        tls_client_ca=config.tls_client_ca,
         max_message_bytes=config.max_message_bytes,
         grace_s=config.drain_s,
     )

@@ -20,8 +20,11 @@ from mishards.api.milvus.edge.protocol import (
     EdgeSettings,
     GrpcFailure,
     MethodTable,
+    tls_files,
 )
 from mishards.core.errors import ConfigError
+from mishards.tls.files import TlsFiles, check
+from mishards.tls.watched import Watched
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +59,9 @@ class GrpcioEdge:
         )
         server.add_generic_rpc_handlers((_Handlers(self._table),))
         try:
-            if self._settings.tls_certificate:
+            if (files := tls_files(self._settings)) is not None:
                 credentials = await asyncio.get_running_loop().run_in_executor(
-                    None, _credentials, self._settings
+                    None, _credentials, files
                 )
                 self.port = server.add_secure_port(target, credentials)
             else:
@@ -108,11 +111,17 @@ def _database(context: Any) -> str:
     return ""
 
 
-def _credentials(settings: EdgeSettings) -> Any:
-    if not settings.tls_key:
-        raise ConfigError("tls_certificate needs tls_key beside it")
-    try:
-        pair = Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read the TLS files: {error}") from error
-    return grpc.ssl_server_credentials([pair])
+def _credentials(files: TlsFiles) -> Any:
+    """Credentials that look at the files before each handshake; connections go on as they are."""
+    watched = Watched(files, _configuration)
+    return grpc.dynamic_ssl_server_credentials(
+        watched.current, watched.renewed, require_client_authentication=bool(files.ca)
+    )
+
+
+def _configuration(files: TlsFiles) -> Any:
+    check(files)
+    read = {what: Path(path).read_bytes() for what, path in files.named}
+    return grpc.ssl_server_certificate_configuration(
+        [(read["key"], read["certificate"])], read.get("CA")
+    )

@@ -23,6 +23,7 @@ from mishards.api.milvus.edge.protocol import (
     EdgeSettings,
     GrpcFailure,
     MethodTable,
+    tls_files,
     too_large,
 )
 from mishards.api.milvus.edge.waiting import CallWaiter
@@ -56,7 +57,7 @@ class NativeEdge:
         return f"{self._settings.host}:{self.port}"
 
     async def start(self) -> None:
-        if self._settings.tls_certificate:
+        if tls_files(self._settings) is not None:
             raise ConfigError("the native edge serves no TLS: use the grpcio edge")
         target = f"{self._settings.host}:{self._settings.port}"
         try:

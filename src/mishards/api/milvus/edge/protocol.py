@@ -11,6 +11,9 @@ from typing import Protocol
 
 import msgspec
 
+from mishards.core.errors import ConfigError
+from mishards.tls.files import TlsFiles
+
 # Numbers of google.rpc.Code.
 NOT_FOUND = 5
 RESOURCE_EXHAUSTED = 8
@@ -73,6 +76,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         batch: most calls that one such thread takes at a time.
         spin_s: how long such a thread looks for the next call before it sleeps.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
+        tls_client_ca: PEM file; a client then needs a certificate of one of its authorities.
         max_message_bytes: greatest request; a larger one fails with RESOURCE_EXHAUSTED.
         grace_s: how long closing waits for calls in flight.
     """
@@ -85,8 +89,26 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     spin_s: float = 0.0
     tls_certificate: str = ""
     tls_key: str = ""
+    tls_client_ca: str = ""
     max_message_bytes: int = 64 * 1024 * 1024
     grace_s: float = 10.0
+
+
+def tls_files(settings: EdgeSettings) -> TlsFiles | None:
+    """The files of an edge that is to serve TLS, None for one that is not.
+
+    Raises:
+        ConfigError: some are named that are of no use without the others.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not (certificate or key or settings.tls_client_ca):
+        return None
+    if not (certificate and key):
+        raise ConfigError(
+            "TLS at the Milvus API needs both tls_certificate and tls_key, not "
+            f"{certificate!r} and {key!r}"
+        )
+    return TlsFiles(certificate=certificate, key=key, ca=settings.tls_client_ca)
 
 
 class Edge(Protocol):
@@ -104,7 +126,7 @@ class Edge(Protocol):
         """Listen and serve.
 
         Raises:
-            ConfigError: the address cannot be used, or the TLS files cannot be read.
+            ConfigError: the address cannot be used, or the TLS files cannot.
         """
 
     async def close(self) -> None:
