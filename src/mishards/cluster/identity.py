@@ -3,6 +3,7 @@
 Invariants: the object on storage is created once, exclusively, and never changed, so of several
 processes that start a data set at once all come to the same id; storage decides, and a database
 that is empty, or was lost, takes its id from there. Nothing is named after an id that is refused.
+Storage that is empty though the database is not is never named: it would look like the data.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ import random
 import msgspec
 
 from mishards.core.checksum import crc32
-from mishards.core.errors import ConfigError, CorruptObject, DataInUse, ObjectExists, ObjectNotFound
+from mishards.core.errors import (
+    ConfigError,
+    CorruptObject,
+    DataInUse,
+    ObjectExists,
+    ObjectNotFound,
+    StorageUnfit,
+)
 from mishards.metadata.protocol import MetadataStore
 from mishards.storage.protocol import ObjectStore
 
 IDENTITY = "identity.json"
 """Key of the object that names the cluster."""
 _MOST_BYTES = 200
+_DATA = ("log/", "metadata/", "segments/")
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -44,6 +53,7 @@ async def settle_identity(
         DataInUse: storage, database and configuration do not name the same cluster; names the ids.
         ConfigError: the id is too long.
         CorruptObject: the object that names the cluster is damaged.
+        StorageUnfit: there are commits in the database, and nothing on storage.
         StorageError, MetadataUnavailable: it cannot be told now.
     """
     if (size := len(configured.encode())) > _MOST_BYTES:
@@ -51,6 +61,7 @@ async def settle_identity(
     named = await read_identity(store)
     if named is None:
         known = await metadata.open(configured)
+        await _check_not_lost(store, metadata, known)
         named = await _create(store, known or configured or f"{chance.getrandbits(64):016x}")
     if configured not in ("", named):
         raise DataInUse(
@@ -82,6 +93,19 @@ async def read_identity(store: ObjectStore) -> str | None:
             f"{_checksum(identity.id)}, not {identity.checksum}"
         )
     return identity.id
+
+
+async def _check_not_lost(store: ObjectStore, metadata: MetadataStore, known: str) -> None:
+    """Refuse an empty folder in the place of the data, as is there where a mount is missing."""
+    if not known or not (version := await metadata.version()):
+        return
+    for prefix in _DATA:
+        if await store.list(prefix):
+            return
+    raise StorageUnfit(
+        f"shared storage is empty, but the metadata database is that of cluster {known!r} at "
+        f"version {version}: is cluster.data the storage of this cluster, and mounted?"
+    )
 
 
 async def _create(store: ObjectStore, cluster_id: str) -> str:

@@ -298,6 +298,10 @@ class ConfigError(MishardsError):
     input_fault = True
 
 
+class StorageUnfit(ConfigError):
+    """What was named as shared storage does not keep a promise that the log rests on."""
+
+
 class PluginError(ConfigError):
     """No plugin of this name, or its optional packages are missing."""
 

@@ -20,6 +20,7 @@ from mishards.server.config import Config
 from mishards.server.node import Node
 from mishards.server.scratch import node_scratch
 from mishards.server.seams import open_seams
+from mishards.server.storage_trial import tested_storage
 from mishards.storage.lock import DataLock
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
     """A node from configuration; drained and closed at the end.
 
     Raises:
-        ConfigError, DataInUse, MetadataUnavailable, StorageError: why it cannot start.
+        ConfigError, DataInUse, MetadataUnavailable, StorageError: why it cannot start; of the
+            first, StorageUnfit where the storage does not do what it has to.
     """
     async with contextlib.AsyncExitStack() as stack:
         runtime = SystemRuntime()
@@ -57,8 +59,10 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
             config = _with_scratch(config)
         seams = await open_seams(config, runtime)
         stack.push_async_callback(seams.close)
+        name = node_id(config, roles)
+        await stack.enter_async_context(tested_storage(config, seams, roles, name))
         scratch = stack.enter_context(node_scratch(config.writer.scratch))
-        node = Node(seams, config, roles, node_id(config, roles), scratch, unrivalled=alone)
+        node = Node(seams, config, roles, name, scratch, unrivalled=alone)
         stack.push_async_callback(node.close)
         await node.start()
         edge = await _open_edge(node, config)

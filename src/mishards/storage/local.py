@@ -25,6 +25,7 @@ from mishards.core.errors import (
 )
 from mishards.core.runtime import Runtime
 from mishards.storage import files
+from mishards.storage.folder_trial import try_folder
 from mishards.storage.keys import check_key, check_prefix
 from mishards.storage.protocol import ObjectInfo
 
@@ -83,6 +84,10 @@ class LocalStore:
     def local_path(self, key: str) -> Path | None:
         """The file of the object, whether it exists or not."""
         return self._path(key)
+
+    async def self_test(self) -> None:
+        """Try what the file system has to do; see `SelfTesting`."""
+        await self._runtime.blocking(try_folder, self.root, uuid.uuid4().hex)
 
     async def close(self) -> None:
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class ObjectInfo(NamedTuple):
@@ -59,3 +59,16 @@ class ObjectStore(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and threads."""
+
+
+@runtime_checkable
+class SelfTesting(Protocol):
+    """What a store may offer besides: properties of its own that a start is to try."""
+
+    async def self_test(self) -> None:
+        """Try them, quickly, leaving nothing behind; any number of nodes may at once.
+
+        Raises:
+            StorageUnfit: one does not hold; names the storage and the property.
+            DiskFull: it cannot be told.
+        """

@@ -6,7 +6,14 @@ from typing import TypeVar
 import pytest
 
 from mishards.cluster.identity import IDENTITY, read_identity, settle_identity
-from mishards.core.errors import ConfigError, CorruptObject, DataInUse, StorageError
+from mishards.core.errors import (
+    ConfigError,
+    CorruptObject,
+    DataInUse,
+    StorageError,
+    StorageUnfit,
+)
+from mishards.core.ids import Epoch, LogId, MetadataVersion
 from mishards.core.runtime import SystemRuntime
 from mishards.metadata.memory import MemoryMetadataStore
 from mishards.storage.layers.fault import Fault, FaultScript, FaultyStore
@@ -136,3 +143,19 @@ def test_a_changed_letter_is_found() -> None:
 def test_an_id_that_no_database_can_keep_is_refused() -> None:
     with pytest.raises(ConfigError, match="402 bytes"):
         run(settle(MemoryStore(), MemoryMetadataStore(), "é" * 201))
+
+
+def test_empty_storage_in_the_place_of_the_data_is_refused_and_stays_empty() -> None:
+    async def case() -> None:
+        metadata = MemoryMetadataStore()
+        await metadata.open("north")
+        await metadata.begin_epoch(LogId(0), Epoch(1))
+        await metadata.commit(LogId(0), Epoch(1), MetadataVersion(0), {"a": b"1"})
+        store = MemoryStore()
+        with pytest.raises(StorageUnfit, match=r"'north' at version 1: .* mounted"):
+            await settle(store, metadata)
+        assert await store.list("") == []
+        await store.put("log/0/00000000000000000001", b"")
+        assert await settle(store, metadata) == "north"
+
+    run(case())
