@@ -11,6 +11,7 @@ import pytest
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
+from mishards.testing.services.seaweedfs import SeaweedFs
 from mishards.testing.services.server import Server
 
 S = TypeVar("S", bound=Server)
@@ -40,6 +41,13 @@ def postgresql() -> Iterator[PostgreSql]:
 def etcd() -> Iterator[Etcd]:
     """As `mariadb`; a test takes a prefix of its own."""
     with _installed(Etcd) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFs]:
+    """As `mariadb`; a test takes a prefix of its own."""
+    with _installed(SeaweedFs) as server:
         yield server
 
 

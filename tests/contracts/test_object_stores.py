@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -12,6 +13,7 @@ from mishards.storage.memory import MemoryStore
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
 from mishards.testing.object_store_contract import ObjectStoreContract
+from mishards.testing.services.seaweedfs import SeaweedFs
 
 
 class TestMemoryStore(ObjectStoreContract):
@@ -35,3 +37,12 @@ class TestLayeredStore(TestLocalStore):
     async def open(self, runtime: Runtime) -> ObjectStore:
         store = FaultyStore(await super().open(runtime), FaultScript(), runtime)
         return CountingStore(RetryingStore(store, runtime))
+
+
+class TestS3Store(ObjectStoreContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, seaweedfs: SeaweedFs) -> None:
+        self.url = seaweedfs.data(uuid4().hex)
+
+    async def open(self, runtime: Runtime) -> ObjectStore:
+        return open_store(self.url, runtime)

@@ -10,6 +10,7 @@ which of them count, says `metadata.journaled`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mishards.core.errors import CorruptObject, ObjectExists
@@ -164,7 +165,7 @@ class Journal:
         found = await self.contents()
         gone = [entry_key(*one[:2]) for one in found.entries if one.version > after]
         gone += [snapshot_key(one.version) for one in found.snapshots if one.version > after]
-        await self._store.delete_all(gone[::-1])
+        await self._delete_last_first(gone)
         return gone
 
     async def begin_at(self, version: MetadataVersion) -> list[str]:
@@ -172,8 +173,13 @@ class Journal:
         found = await self.contents()
         gone = [entry_key(*one[:2]) for one in found.entries]
         gone += [snapshot_key(one.version) for one in found.snapshots if one.version != version]
-        await self._store.delete_all(gone[::-1])
+        await self._delete_last_first(gone)
         return gone
+
+    async def _delete_last_first(self, keys: Sequence[str]) -> None:
+        """One by one, so that what an interruption leaves is a beginning."""
+        for key in reversed(keys):
+            await self._store.delete(key)
 
     async def _entries(self, prefix: str) -> tuple[EntryName, ...]:
         found = []

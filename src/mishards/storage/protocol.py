@@ -49,9 +49,9 @@ class ObjectStore(Protocol):
         """Remove the object; succeeds when it is absent."""
 
     async def delete_all(self, keys: Sequence[str]) -> None:
-        """Remove many objects, in the order given; those that are absent are passed over.
+        """Remove many objects, about in the order given; those that are absent are passed over.
 
-        After an error any of them may be gone.
+        Before it returns, and after an error, any of them may be gone.
         """
 
     def local_path(self, key: str) -> Path | None:

@@ -12,11 +12,12 @@ from mishards.storage.protocol import ObjectStore
 BUILTIN = {
     "file": "mishards.storage.local:open_local",
     "memory": "mishards.storage.memory:open_memory",
+    "s3": "mishards.storage.s3:open_s3",
 }
 
 
 def open_store(url: str, runtime: Runtime) -> ObjectStore:
-    """The store of `url`: `file:///folder`, a plain path, or `memory://name`.
+    """The store of `url`: `file:///folder`, a plain path, `s3://bucket/prefix`, `memory://name`.
 
     The scheme of a URL is the name of a plugin of kind `storage`, a factory called with
     `(url, runtime)`.

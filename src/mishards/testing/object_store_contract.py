@@ -162,7 +162,7 @@ class ObjectStoreContract:
     def test_put_file_stores_the_bytes_of_a_file(self) -> None:
         async def case(store: ObjectStore) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                for data in (b"first", b"replaced"):
+                for data in (b"first", b"replaced", b""):
                     path = Path(folder, "source")
                     await asyncio.to_thread(path.write_bytes, data)
                     await store.put_file("segments/1/2/data", path)
@@ -183,6 +183,31 @@ class ObjectStoreContract:
                 for start in ("", "a", "a-", "a.", "a/", "a/b", "a/b/", "a/b/c", "a/c", "b", "z"):
                     after = [info for info in wanted if info.key > start]
                     assert await store.list(prefix, start) == after, (prefix, start)
+
+        self.run(case)
+
+    def test_lists_numbered_objects_from_one_on(self) -> None:
+        async def case(store: ObjectStore) -> None:
+            keys = [f"log/0/{number:020d}" for number in range(8, 12)]
+            for key in (*keys, "log/00/1", "log/1/00000000000000000009"):
+                await store.put(key, b"x")
+            for position, key in enumerate(keys):
+                found = await store.list("log/0/", key)
+                assert [info.key for info in found] == keys[position + 1 :]
+            assert len(await store.list("log/0/", f"log/0/{0:020d}")) == len(keys)
+
+        self.run(case)
+
+    def test_keeps_every_character_of_a_key(self) -> None:
+        async def case(store: ObjectStore) -> None:
+            keys = ["A_b-c.d=e+f", "a/_==", "a/x=20+", "a/-.+", "a/x.y/_", "a/0+1"]
+            for key in keys:
+                await store.put(key, key.encode())
+            for key in keys:
+                assert await store.get(key) == key.encode()
+            assert [info.key for info in await store.list("")] == sorted(keys)
+            await store.delete_all(keys)
+            assert await store.list("") == []
 
         self.run(case)
 
