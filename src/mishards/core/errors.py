@@ -166,6 +166,10 @@ class NobodyListens(Unreachable):
     """The peer's address refuses connections: its machine answers, and no process is there."""
 
 
+class TlsRefused(Unreachable):
+    """One end does not take the other's certificate, has none, or speaks no TLS."""
+
+
 class MemoryLimitExceeded(SystemFault):
     code = 3
     retriable = True

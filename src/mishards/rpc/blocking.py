@@ -22,6 +22,7 @@ from mishards.rpc import frames
 from mishards.rpc.address import parse_address
 from mishards.rpc.handshake import Credentials, Handshake, read_hello
 from mishards.rpc.messages import Message, Reply
+from mishards.tls.cluster import ClusterTls
 
 _HEADER = struct.Struct("<IBQ")
 _RECEIVE_BYTES = 64 * 1024
@@ -32,10 +33,15 @@ class BlockingCalls:
     """Connections of all threads, one per thread and peer. Thread-safe."""
 
     def __init__(
-        self, credentials: Credentials, monotonic_s: Callable[[], float], idle_s: float
+        self,
+        credentials: Credentials,
+        monotonic_s: Callable[[], float],
+        idle_s: float,
+        tls: ClusterTls | None = None,
     ) -> None:
         """`idle_s`: a connection that was not used for so long is made anew."""
         self._credentials = credentials
+        self._tls = tls
         self._monotonic_s = monotonic_s
         self._idle_s = idle_s
         self._own = threading.local()
@@ -81,7 +87,9 @@ class BlockingCalls:
         if connection is not None and self._monotonic_s() - connection.used_s > self._idle_s:
             self._drop(connection)
         if connection is None or connection.closed:
-            connection = known[address] = BlockingConnection(address, self._credentials, timeout_s)
+            connection = known[address] = BlockingConnection(
+                address, self._credentials, timeout_s, self._tls
+            )
             self._all.add(connection)
         return connection
 
@@ -97,7 +105,9 @@ class BlockingConnection:
         used_s: when a request was last sent, on its users' clock; infinite before the first.
     """
 
-    def __init__(self, address: str, credentials: Credentials, timeout_s: float) -> None:
+    def __init__(
+        self, address: str, credentials: Credentials, timeout_s: float, tls: ClusterTls | None
+    ) -> None:
         """Connect and shake hands.
 
         Raises:
@@ -108,7 +118,7 @@ class BlockingConnection:
         self.used_s = math.inf
         self._call = 0
         self._held = bytearray()
-        self._socket = _connected(address, timeout_s)
+        self._socket = _connected(address, timeout_s, tls)
         try:
             self._greet(Handshake(credentials))
         except BaseException:
@@ -178,7 +188,7 @@ class BlockingConnection:
             self._held += data
 
 
-def _connected(address: str, timeout_s: float) -> socket.socket:
+def _connected(address: str, timeout_s: float, tls: ClusterTls | None) -> socket.socket:
     match parse_address(address):
         case Path() as path:
             made = socket.socket(socket.AF_UNIX)
@@ -191,4 +201,14 @@ def _connected(address: str, timeout_s: float) -> socket.socket:
         case (host, port):
             made = socket.create_connection((host, port), timeout_s)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                made = _wrapped(made, tls)
     return made
+
+
+def _wrapped(plain: socket.socket, tls: ClusterTls) -> socket.socket:
+    try:
+        return tls.client().wrap_socket(plain)
+    except BaseException:
+        plain.close()
+        raise

@@ -7,13 +7,21 @@ call on it ends with `Unavailable` at once; a stream whose consumer is behind st
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 
-from mishards.core.errors import DeadlineExceeded, MishardsError, ProtocolError, Unavailable
+from mishards.core.errors import (
+    DeadlineExceeded,
+    MishardsError,
+    ProtocolError,
+    TlsRefused,
+    Unavailable,
+)
 from mishards.rpc import frames
 from mishards.rpc.frames import FrameConnection, empty_frame, frame_of, request_frame
 from mishards.rpc.handshake import Credentials, Handshake, read_hello
 from mishards.rpc.messages import Message, Reply
+from mishards.tls.cluster import why
 
 _STREAM_ITEMS = 64
 _STREAM_BYTES = 8 * 1024 * 1024
@@ -55,8 +63,17 @@ class DialledConnection(FrameConnection):
         """A frame after the handshake."""
         raise NotImplementedError
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not (self.ready.done() or self._answered) and self._is_secure():
+            self._end(TlsRefused(_refusal(exc)))
+        super().connection_lost(exc)
+
+    def _is_secure(self) -> bool:
+        return self.transport is not None and bool(self.transport.get_extra_info("sslcontext"))
+
     def ended(self, error: MishardsError) -> None:
-        self.error = Unavailable(f"{self.address}: {error.message}")
+        kind = TlsRefused if isinstance(error, TlsRefused) else Unavailable
+        self.error = kind(f"{self.address}: {error.message}")
         if not self.ready.done():
             self.ready.set_exception(self.error)
             self.ready.exception()  # who waited may have gone
@@ -158,6 +175,17 @@ class CallConnection(DialledConnection):
             if not pending[0].done():
                 pending[0].set_exception(late(self.address, timeout_s))
             self._close_if_done()
+
+
+def _refusal(exc: Exception | None) -> str:
+    """Why a peer went after TLS had begun, and before it greeted."""
+    if isinstance(exc, ssl.SSLError):
+        return why(exc)
+    # Event loops close a connection that failed to verify without telling the other end why.
+    return (
+        "closed by the peer before its greeting: it refuses this node's certificate, as its log "
+        "then says, or it is ending"
+    )
 
 
 def _resolve(future: asyncio.Future[Reply], kind: int, body: memoryview) -> None:

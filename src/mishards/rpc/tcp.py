@@ -1,19 +1,21 @@
 """The internal protocol over TCP (`tcp://host:port`) and Unix sockets (`unix:///path`).
 
 Invariants: an address in use by a live process is never taken over, a socket file that a dead
-one left is; channels are shared per address. A handler whose attribute `answers_inline` is true
-is asked through `handle_now` first, on the loop's thread.
+one left is; channels are shared per address. TLS, where a node has it, is spoken over
+TCP alone: who reaches a Unix socket is the same user. A handler whose attribute `answers_inline` is
+true is asked through `handle_now` first, on the loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mishards.core.errors import ConfigError, NobodyListens, Unreachable
+from mishards.core.errors import ConfigError, NobodyListens, TlsRefused, Unreachable
 from mishards.core.runtime import Runtime
 from mishards.rpc.address import parse_address
 from mishards.rpc.blocking import BlockingCalls
@@ -22,7 +24,8 @@ from mishards.rpc.dialled import DialledConnection
 from mishards.rpc.handshake import Credentials
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import Channel, Handler, Listener
-from mishards.rpc.serving import Accepted, ServerConnection
+from mishards.rpc.serving import HANDSHAKE_TIMEOUT_S, Accepted, ServerConnection
+from mishards.tls.cluster import ClusterTls, why
 
 _CLOSE_GRACE_S = 1.0
 _KEEPALIVE_IDLE_S = 5
@@ -41,6 +44,7 @@ class FramedTransport:
         cluster: str = "",
         connect_timeout_s: float = 2.0,
         idle_s: float = 30.0,
+        tls: ClusterTls | None = None,
     ) -> None:
         """Bind to the running loop.
 
@@ -49,13 +53,15 @@ class FramedTransport:
             cluster: id of this end's; an end that names another one is refused.
             idle_s: a connection on which nothing was heard for so long is made anew for the next
                 call.
+            tls: both ends need it; None for none.
         """
         self._runtime = runtime
         self._credentials = Credentials(secret.encode(), cluster)
         self._connect_timeout_s = connect_timeout_s
         self._channels: dict[str, FramedChannel] = {}
         self._idle_s = idle_s
-        self._blocking = BlockingCalls(self._credentials, runtime.monotonic_s, idle_s)
+        self._tls = tls
+        self._blocking = BlockingCalls(self._credentials, runtime.monotonic_s, idle_s, tls)
 
     async def listen(self, address: str, handler: Handler) -> Listener:
         loop = asyncio.get_running_loop()
@@ -70,7 +76,10 @@ class FramedTransport:
                     await self._runtime.timeout(self._clear(path, address), 5.0)
                     server = await loop.create_unix_server(accept, path=str(path))
                 case (host, port):
-                    server = await loop.create_server(accept, host, port)
+                    if self._tls is None:
+                        server = await loop.create_server(accept, host, port)
+                    else:
+                        server = await _listen_tls(accept, host, port, self._tls)
                     address = _tcp_address(host, server)
         except OSError as error:
             raise ConfigError(f"cannot listen on {address}: {error}") from error
@@ -102,14 +111,21 @@ class FramedTransport:
 
         Raises:
             NobodyListens: refused.
+            TlsRefused: one end does not trust the other.
             Unreachable: names the address and the reason.
         """
+        made = make()
         try:
-            return await self._runtime.timeout(_connect(address, make), self._connect_timeout_s)
+            return await self._runtime.timeout(
+                _connect(address, made, self._tls), self._connect_timeout_s
+            )
         except TimeoutError:
+            lack = "connection" if made.transport is None else "greeting, maybe for it speaks TLS,"
             raise Unreachable(
-                f"{address}: no connection within {self._connect_timeout_s:g} s"
+                f"{address}: no {lack} within {self._connect_timeout_s:g} s"
             ) from None
+        except ssl.SSLError as error:
+            raise TlsRefused(f"{address}: {why(error)}") from error
         except (ConnectionRefusedError, FileNotFoundError) as error:
             raise NobodyListens(f"{address}: cannot connect: {error}") from error
         except OSError as error:
@@ -154,13 +170,43 @@ class FramedListener:
         await self._server.wait_closed()
 
 
-async def _connect(address: str, make: Callable[[], DialledConnection]) -> DialledConnection:
+async def _listen_tls(
+    accept: Callable[[], ServerConnection], host: str, port: int, tls: ClusterTls
+) -> asyncio.Server:
+    def accept_with_newest_files() -> ServerConnection:
+        tls.refresh()
+        return accept()
+
+    return await asyncio.get_running_loop().create_server(
+        accept_with_newest_files,
+        host,
+        port,
+        ssl=tls.server(),
+        ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+        ssl_shutdown_timeout=_CLOSE_GRACE_S,
+    )
+
+
+async def _connect(
+    address: str, connection: DialledConnection, tls: ClusterTls | None
+) -> DialledConnection:
     loop = asyncio.get_running_loop()
+    transport: asyncio.BaseTransport
     match parse_address(address):
         case Path() as path:
-            _, connection = await loop.create_unix_connection(make, str(path))
+            await loop.create_unix_connection(lambda: connection, str(path))
+        case (host, port) if tls is None:
+            transport, _ = await loop.create_connection(lambda: connection, host, port)
+            _notice_dead_peers(transport)
         case (host, port):
-            transport, connection = await loop.create_connection(make, host, port)
+            assert tls is not None
+            transport, _ = await loop.create_connection(
+                lambda: connection,
+                host,
+                port,
+                ssl=tls.client(),
+                ssl_shutdown_timeout=_CLOSE_GRACE_S,
+            )
             _notice_dead_peers(transport)
     try:
         await connection.ready

@@ -35,6 +35,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         logs: how many logs collections are spread over; each is led by one of the writers. More
             than metadata has are begun; those with collections stay when it is less.
         secret: shared by all nodes; a peer without it is refused. Empty for none.
+        tls_certificate: PEM file: nodes speak mutual TLS with each other over TCP; needs `tls_key`
+            and `tls_ca`, and all nodes need them. The files are read again when they change.
+        tls_key: PEM file, not encrypted.
+        tls_ca: PEM file: the authority that the certificates of all nodes are of. It has to be the
+            cluster's own: who has a certificate of it is a node.
         log_level: least level of the log: debug, info, warning or error.
     """
 
@@ -47,6 +52,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     routing: str = "consistent_hash"
     logs: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     secret: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

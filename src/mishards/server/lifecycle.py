@@ -17,6 +17,7 @@ from mishards.api.milvus.edge.protocol import Edge
 from mishards.core.ids import NodeId
 from mishards.core.runtime import SystemRuntime
 from mishards.server.config import Config
+from mishards.server.joining import require_trust
 from mishards.server.node import Node
 from mishards.server.scratch import node_scratch
 from mishards.server.seams import open_seams
@@ -61,6 +62,8 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         stack.push_async_callback(seams.close)
         name = node_id(config, roles)
         await stack.enter_async_context(tested_storage(config, seams, roles, name))
+        if config.cluster.tls_certificate:
+            await require_trust(seams)
         scratch = stack.enter_context(node_scratch(config.writer.scratch))
         node = Node(seams, config, roles, name, scratch, unrivalled=alone)
         stack.push_async_callback(node.close)

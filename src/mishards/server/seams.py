@@ -18,9 +18,11 @@ from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.registry import open_metadata_store
 from mishards.rpc.protocol import Transport
 from mishards.rpc.tcp import FramedTransport
-from mishards.server.config import Config
+from mishards.server.config import ClusterConfig, Config
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
+from mishards.tls.cluster import ClusterTls
+from mishards.tls.files import TlsFiles
 from mishards.writer.build_job import Builder
 
 
@@ -77,6 +79,7 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
     Each service blocks threads of its own: one that stands still stops neither storage nor reads.
     """
     cluster = config.cluster
+    tls = _cluster_tls(cluster)
     if config.has_data_folder:
         config.data_folder.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
@@ -96,12 +99,31 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
     return Seams(
         runtime=runtime,
         transport=FramedTransport(
-            runtime, secret=cluster.secret, cluster=cluster_id, idle_s=config.node.idle_s
+            runtime,
+            secret=cluster.secret,
+            cluster=cluster_id,
+            idle_s=config.node.idle_s,
+            tls=tls,
         ),
         store=store,
         metadata=metadata,
         registry=registry,
         election=election,
+    )
+
+
+def _cluster_tls(cluster: ClusterConfig) -> ClusterTls | None:
+    files = {
+        "tls_certificate": cluster.tls_certificate,
+        "tls_key": cluster.tls_key,
+        "tls_ca": cluster.tls_ca,
+    }
+    if not any(files.values()):
+        return None
+    if missing := [f"cluster.{name}" for name, path in files.items() if not path]:
+        raise ConfigError(f"TLS between nodes also needs {' and '.join(missing)}")
+    return ClusterTls(
+        TlsFiles(certificate=cluster.tls_certificate, key=cluster.tls_key, ca=cluster.tls_ca)
     )
 
 

@@ -1,0 +1,97 @@
+"""TLS between the nodes of a cluster: both ends show a certificate of the cluster's authority.
+
+Invariants: TLS 1.3 alone; who has a certificate of the authority is a node, under whatever host
+name, so the authority has to be the cluster's own. Changed files are used for new connections;
+certificates of an authority that was taken from its file stay trusted until the process ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+from mishards.tls.files import TlsFiles, check, load_authorities, load_pair, try_handshake
+from mishards.tls.watched import Watched
+
+_log = logging.getLogger(__name__)
+
+_WORDS = {
+    "WRONG_VERSION_NUMBER": "the peer speaks no TLS",
+    "RECORD_LAYER_FAILURE": "the peer speaks no TLS",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer shows no certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer asks for a certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not know the authority of this node's certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "this node's certificate has expired, says the peer",
+}
+
+
+class ClusterTls:
+    """The contexts of one node. From one thread at a time, but `client`."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Load the files, all three.
+
+        Raises:
+            ConfigError: they cannot be used, or the certificate is not of the authority.
+        """
+        self._files = files
+        self._clients = Watched(files, _client)
+        self._server = _server(files)
+
+    def client(self) -> ssl.SSLContext:
+        """For the next connection that this node opens. Any thread."""
+        self.refresh()
+        return self._clients.current
+
+    def server(self) -> ssl.SSLContext:
+        """For a listener. The same object every time: `refresh` changes what it holds."""
+        return self._server
+
+    def refresh(self) -> None:
+        """Use the files that are there now; call it before taking a connection."""
+        if self._clients.renewed() is not None:
+            load_pair(self._server, self._files)
+            load_authorities(self._server, self._files.ca, "CA")
+
+
+def why(error: ssl.SSLError) -> str:
+    """What went wrong, in the words of this project where it has some."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the peer's certificate is refused: {error.verify_message}"
+    return _WORDS.get(error.reason or "", f"TLS failed: {error.reason or error}")
+
+
+class _Accepted(ssl.SSLObject):
+    """Tells the log why a caller was refused: nothing else hears of it."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            _log.warning("refused a connection: %s", why(error))
+            raise
+
+
+def _server(files: TlsFiles) -> ssl.SSLContext:
+    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
+    context.sslobject_class = _Accepted
+    return context
+
+
+def _client(files: TlsFiles) -> ssl.SSLContext:
+    check(files)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
+    try_handshake(_context(ssl.PROTOCOL_TLS_SERVER, files), context, files)
+    return context
+
+
+def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    load_pair(context, files)
+    load_authorities(context, files.ca, "CA")
+    return context
