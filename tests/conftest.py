@@ -13,6 +13,7 @@ from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
 from mishards.testing.services.seaweedfs import SeaweedFs
 from mishards.testing.services.server import Server
+from mishards.testing.services.zookeeper import ZooKeeper
 
 S = TypeVar("S", bound=Server)
 
@@ -48,6 +49,13 @@ def etcd() -> Iterator[Etcd]:
 def seaweedfs() -> Iterator[SeaweedFs]:
     """As `mariadb`; a test takes a prefix of its own."""
     with _installed(SeaweedFs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def zookeeper() -> Iterator[ZooKeeper]:
+    """As `etcd`."""
+    with _installed(ZooKeeper) as server:
         yield server
 
 

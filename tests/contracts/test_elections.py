@@ -15,6 +15,7 @@ from mishards.testing.election_contract import ElectionContract, ElectionServerC
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
+from mishards.testing.services.zookeeper import ZooKeeper
 from mishards.testing.stepped import SteppedRuntime
 
 
@@ -61,6 +62,16 @@ class TestEtcdElection(ElectionServerContract):
     def _prefix(self, etcd: Etcd) -> None:
         self.server = etcd
         self.url = etcd.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Election:
+        return open_election(self.url, runtime)
+
+
+class TestZooKeeperElection(ElectionServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, zookeeper: ZooKeeper) -> None:
+        self.server = zookeeper
+        self.url = zookeeper.database(f"t{uuid4().hex}")
 
     async def open(self, runtime: Runtime) -> Election:
         return open_election(self.url, runtime)

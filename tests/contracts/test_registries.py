@@ -19,6 +19,7 @@ from mishards.testing.registry_contract import (
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
+from mishards.testing.services.zookeeper import ZooKeeper
 
 
 class TestMemoryRegistry(RegistryContract):
@@ -77,3 +78,13 @@ class TestEtcdRegistry(RegistryServerContract):
 
     async def open(self, runtime: Runtime) -> Registry:
         return open_registry("etcd", runtime, url=self.url, ttl_s=TTL_S)
+
+
+class TestZooKeeperRegistry(RegistryServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, zookeeper: ZooKeeper) -> None:
+        self.server = zookeeper
+        self.url = zookeeper.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry(self.url, runtime, ttl_s=TTL_S)

@@ -11,8 +11,9 @@ from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
 from mishards.testing.services.server import Server
+from mishards.testing.services.zookeeper import ZooKeeper
 
-FIXTURES = ["mariadb", "postgresql", "etcd"]
+FIXTURES = ["mariadb", "postgresql", "etcd", "zookeeper"]
 
 
 @pytest.fixture(params=FIXTURES)
@@ -36,7 +37,7 @@ def test_a_server_survives_being_stopped_killed_and_frozen(server: Server) -> No
     assert server.port == port
 
 
-@pytest.mark.parametrize("kind", [MariaDb, PostgreSql, Etcd])
+@pytest.mark.parametrize("kind", [MariaDb, PostgreSql, Etcd, ZooKeeper])
 def test_a_closed_server_leaves_no_process_and_no_file(
     kind: type[Server], request: pytest.FixtureRequest
 ) -> None:

@@ -15,6 +15,7 @@ BUILTIN = {
     "mariadb": _SQL,
     "postgresql": _SQL,
     "etcd": "mishards.discovery.election_etcd:open_etcd",
+    "zookeeper": "mishards.discovery.election_zookeeper:open_zookeeper",
 }
 
 

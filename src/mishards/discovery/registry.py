@@ -18,6 +18,7 @@ BUILTIN = {
     "mariadb": _SQL,
     "postgresql": _SQL,
     "etcd": "mishards.discovery.etcd:open_etcd",
+    "zookeeper": "mishards.discovery.zookeeper:open_zookeeper",
 }
 
 TTL_S = 3.0

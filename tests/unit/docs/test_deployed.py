@@ -1,0 +1,30 @@
+"""The examples under `deploy/` are configurations that the product takes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from mishards.core.runtime import SystemRuntime
+from mishards.discovery.election_registry import open_election
+from mishards.discovery.registry import open_registry
+from mishards.server.config import load_config
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+
+
+@pytest.mark.parametrize("system", ["zookeeper"])
+def test_an_example_names_a_registry_and_an_election_that_can_be_opened(system: str) -> None:
+    cluster = load_config(DEPLOY / system / "mishards.toml", environ={}).config.cluster
+    assert cluster.discovery.startswith(f"{system}://")
+    assert cluster.election.startswith(f"{system}://")
+
+    async def open_both() -> None:  # they connect at their first call
+        runtime = SystemRuntime()
+        await open_registry(cluster.discovery, runtime).close()
+        await open_election(cluster.election, runtime).close()
+        await runtime.close()
+
+    asyncio.run(open_both())
