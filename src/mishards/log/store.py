@@ -11,7 +11,7 @@ torn entry that no such entry follows is damage.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from mishards.core.errors import CorruptObject, ObjectExists, ObjectNotFound
 from mishards.core.ids import EntrySeq, LogId
@@ -19,6 +19,8 @@ from mishards.log.entry import Entry, TornEntry, decode_entry, encode_entry
 from mishards.storage.protocol import ObjectStore
 
 _log = logging.getLogger(__name__)
+_BATCH_ENTRIES = 128
+_BATCH_BYTES = 4 * 1024 * 1024
 
 
 class LogStore:
@@ -51,59 +53,72 @@ class LogStore:
         Raises:
             TornEntry, CorruptObject: names the object.
         """
-        key = self.key(seq)
         try:
-            data = await self._store.get(key)
+            data = await self._store.get(self.key(seq))
         except ObjectNotFound:
             return None
-        entry = decode_entry(data, key)
-        if entry.seq != seq or entry.log_id != self._log_id:
-            raise CorruptObject(f"{key!r} holds entry {entry.seq} of log {entry.log_id}")
-        return entry, data
+        return self._decoded(seq, data), data
 
     async def read_from(self, seq: EntrySeq) -> AsyncIterator[tuple[Entry, bytes]]:
         """Entries from `seq` on, up to the last that existed when the iteration began.
 
-        Costs one listing, and one read for each entry. The numbers given rise by one, but for
-        torn entries that the next one skips.
+        Costs one listing, and one call to the store for many entries. The numbers given rise by
+        one, but for torn entries that the next one skips.
 
         Raises:
             ObjectNotFound: an entry is missing though later ones exist: it was trimmed, and the
                 reader has to start again from the metadata's `replay_from`; names the object.
             CorruptObject: an entry is damaged, or torn and not the last; names the object.
         """
-        last = await self.last_seq(seq)
+        sizes = await self._sizes_from(seq)
+        last = max(sizes, default=EntrySeq(seq - 1))
         torn: list[TornEntry] = []
         next_seq = seq
         while next_seq <= last:
-            try:
-                found = await self.read(next_seq)
-            except TornEntry as error:
-                torn.append(error)
-            else:
-                if found is None:
+            keys = [self.key(one) for one in _batch(next_seq, last, sizes)]
+            for data in await self._store.get_all(keys):
+                if data is None:
                     raise ObjectNotFound(
                         f"log entry {self.key(next_seq)!r} is missing though entry {last} exists"
                     )
-                if torn and not _skips(found[0], len(torn)):
-                    raise CorruptObject(f"{torn[0].message}, and entry {next_seq} does not skip it")
-                torn.clear()
-                yield found
-            next_seq = EntrySeq(next_seq + 1)
+                try:
+                    entry = self._decoded(next_seq, data)
+                except TornEntry as error:
+                    torn.append(error)
+                else:
+                    if torn and not _skips(entry, len(torn)):
+                        raise CorruptObject(
+                            f"{torn[0].message}, and entry {next_seq} does not skip it"
+                        )
+                    torn.clear()
+                    yield entry, data
+                next_seq = EntrySeq(next_seq + 1)
         if torn and next_seq > self._warned:
             self._warned = next_seq
             _log.warning("passed over at the end of the log: %s", torn[0].message)
 
     async def last_seq(self, from_seq: EntrySeq) -> EntrySeq:
         """The number of the newest entry, torn or not; `from_seq - 1` when none is as new."""
-        before = EntrySeq(from_seq - 1)
-        found = await self._store.list(self._prefix, self.key(before))
-        if not found:
-            return before
-        name = found[-1].key.removeprefix(self._prefix)
-        if len(name) != 20 or not name.isdecimal():
-            raise CorruptObject(f"{found[-1].key!r} in the log's folder is no log entry")
-        return EntrySeq(int(name))
+        return max(await self._sizes_from(from_seq), default=EntrySeq(from_seq - 1))
+
+    async def _sizes_from(self, seq: EntrySeq) -> dict[EntrySeq, int]:
+        """The bytes of the entries from `seq` on."""
+        found = await self._store.list(self._prefix, self.key(EntrySeq(seq - 1)))
+        start = len(self._prefix)
+        sizes = {}
+        for info in found:
+            name = info.key[start:]
+            if len(name) != 20 or not name.isdecimal():
+                raise CorruptObject(f"{info.key!r} in the log's folder is no log entry")
+            sizes[EntrySeq(int(name))] = info.size_bytes
+        return sizes
+
+    def _decoded(self, seq: EntrySeq, data: bytes) -> Entry:
+        key = self.key(seq)
+        entry = decode_entry(data, key)
+        if entry.seq != seq or entry.log_id != self._log_id:
+            raise CorruptObject(f"{key!r} holds entry {entry.seq} of log {entry.log_id}")
+        return entry
 
     async def held_before(self, seq: EntrySeq) -> list[EntrySeq]:
         """The entries before `seq` that are still there, in order; costs a listing of all."""
@@ -136,6 +151,19 @@ class LogStore:
                 seq = EntrySeq(seq + 1)
             else:
                 raise ObjectExists(f"log entry {self.key(seq)!r} was created meanwhile")
+
+
+def _batch(first: EntrySeq, last: EntrySeq, sizes: Mapping[EntrySeq, int]) -> list[EntrySeq]:
+    """The entries from `first` on to read at once: at least one, at most some of few bytes."""
+    batch: list[EntrySeq] = []
+    held_bytes = 0
+    for number in range(first, min(last + 1, first + _BATCH_ENTRIES)):
+        seq = EntrySeq(number)
+        held_bytes += sizes.get(seq, 0)
+        if batch and held_bytes > _BATCH_BYTES:
+            break
+        batch.append(seq)
+    return batch
 
 
 def _skips(entry: Entry, count: int) -> bool:

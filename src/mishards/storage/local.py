@@ -56,6 +56,11 @@ class LocalStore:
         path = self._path(key)
         return await self._runtime.blocking(_get, key, path)
 
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        """One hop off the loop for all of them."""
+        objects = [(key, self._path(key)) for key in keys]
+        return await self._runtime.blocking(_get_all, objects)
+
     async def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
         await self._runtime.blocking(_create, key, path, self._temporary(path), data)
@@ -130,6 +135,20 @@ def _get(key: str, path: Path) -> bytes:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectNotFound(f"object {key!r} does not exist") from error
+
+
+def _get_all(objects: Sequence[tuple[str, Path]]) -> list[bytes | None]:
+    found: list[bytes | None] = []
+    for key, path in objects:
+        try:
+            found.append(_get(key, path))
+        except ObjectNotFound:
+            found.append(None)
+        except StorageError:
+            if not found:
+                raise
+            break
+    return found
 
 
 def _create(key: str, path: Path, temporary: Path, data: bytes) -> None:

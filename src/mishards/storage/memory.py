@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from mishards.core.errors import ObjectExists, ObjectNotFound, StorageError
 from mishards.core.runtime import Runtime
 from mishards.storage.keys import check_key, check_prefix
-from mishards.storage.protocol import ObjectInfo
+from mishards.storage.protocol import ObjectInfo, get_one_by_one
 
 
 class MemoryStore:
@@ -28,6 +28,9 @@ class MemoryStore:
         if (data := self._objects.get(key)) is None:
             raise ObjectNotFound(f"object {key!r} does not exist")
         return data
+
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        return await get_one_by_one(self, keys)
 
     async def create(self, key: str, data: bytes) -> None:
         check_key(key)

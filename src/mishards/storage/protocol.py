@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from mishards.core.errors import ObjectNotFound, StorageError
+
 
 class ObjectInfo(NamedTuple):
     key: str
@@ -24,6 +26,15 @@ class ObjectStore(Protocol):
         Raises:
             ObjectNotFound: no such key.
             StorageError: the storage failed; retriable.
+        """
+
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Many small objects, in the order given, None for those that are absent.
+
+        The list ends before the first that cannot be read, unless that is the first of all.
+
+        Raises:
+            StorageError: the first cannot be read; retriable.
         """
 
     async def create(self, key: str, data: bytes) -> None:
@@ -72,3 +83,18 @@ class SelfTesting(Protocol):
             StorageUnfit: one does not hold; names the storage and the property.
             DiskFull: it cannot be told.
         """
+
+
+async def get_one_by_one(store: ObjectStore, keys: Sequence[str]) -> list[bytes | None]:
+    """`get_all` of a store for which many objects are no better than several."""
+    found: list[bytes | None] = []
+    for key in keys:
+        try:
+            found.append(await store.get(key))
+        except ObjectNotFound:
+            found.append(None)
+        except StorageError:
+            if not found:
+                raise
+            break
+    return found

@@ -41,6 +41,8 @@ _MARK = "mishards-create"
 _LEAST_BYTES_PER_S = 1_000_000
 _PART_BYTES = 16 * 1024 * 1024
 _PER_PAGE = 1000
+_REQUESTS = 16
+"""At a time, of one reading of many objects."""
 _PER_DELETE = 1000
 _CREATE_LIMITS = 2
 """For how many times `timeout_s` a create is tried to be settled."""
@@ -71,6 +73,28 @@ class S3Store:
             found = await self._answered(obstore.get_async(self._client, key))
             body = found.bytes_async()
             return bytes(await self._answered(body, found.meta["size"]))
+
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Several requests at a time."""
+        turns = asyncio.Semaphore(_REQUESTS)
+
+        async def get(key: str) -> bytes | StorageError | None:
+            async with turns:
+                try:
+                    return await self.get(key)
+                except ObjectNotFound:
+                    return None
+                except StorageError as error:
+                    return error
+
+        found: list[bytes | None] = []
+        for answer in await asyncio.gather(*(get(key) for key in keys)):
+            if isinstance(answer, StorageError):
+                if not found:
+                    raise answer
+                break
+            found.append(answer)
+        return found
 
     async def create(self, key: str, data: bytes) -> None:
         """As the protocol says; after a request whose end is not known it finds out.

@@ -90,6 +90,18 @@ class ObjectStoreContract:
 
         self.run(case)
 
+    def test_reads_many_objects_in_the_order_asked_for(self) -> None:
+        async def case(store: ObjectStore) -> None:
+            for key in ("f/1", "f/2", "g/1"):
+                await store.put(key, key.encode())
+            found = await store.get_all(["g/1", "f/absent", "f/2", "absent/1", "f/1"])
+            assert found == [b"g/1", None, b"f/2", None, b"f/1"]
+            assert await store.get_all([]) == []
+            many = [f"f/{1 + number % 2}" for number in range(300)]
+            assert await store.get_all(many) == [key.encode() for key in many]
+
+        self.run(case)
+
     def test_a_missing_object_is_named(self) -> None:
         async def case(store: ObjectStore) -> None:
             await store.put("folder/here", b"")

@@ -26,7 +26,7 @@ from mishards.discovery.election import NOBODY, Election, Lease
 from mishards.discovery.protocol import NodeInfo, Registry
 from mishards.metadata.protocol import Changes, MetadataStore
 from mishards.storage.layers.fault import Fault
-from mishards.storage.protocol import ObjectInfo, ObjectStore
+from mishards.storage.protocol import ObjectInfo, ObjectStore, get_one_by_one
 from mishards.testing.processes import OUTSIDE, Process
 from mishards.testing.steps import commit_step, lease_step, storage_step
 
@@ -153,6 +153,9 @@ class RemoteStore:
 
     async def get(self, key: str) -> bytes:
         return await self._service.call(lambda: self._store.get(key))
+
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        return await get_one_by_one(self, keys)
 
     async def create(self, key: str, data: bytes) -> None:
         await self._service.call(lambda: self._store.create(key, data), storage_step("create", key))

@@ -105,6 +105,7 @@ class Candidate:
         self._why_not: MishardsError = NotReady(f"writer {node_id!r} has not started")
         self._called = asyncio.Event()
         self._led = asyncio.Event()
+        self._prepared = asyncio.Event()
         self._not_before_s = 0.0
         self._handing_over = False
         self._leaving: asyncio.Task[HandedOver] | None = None
@@ -131,6 +132,9 @@ class Candidate:
     async def start(self) -> None:
         """Lead at once where the log is free, else stand by; then go on in the background.
 
+        A standby has tried to read the log to its end when this returns: who waits for it before
+        ending the leader has one that can take over at once.
+
         Raises:
             CorruptObject: the log is damaged; names the object.
             StorageError, MetadataUnavailable: start again later.
@@ -143,6 +147,7 @@ class Candidate:
                 _log.info("%s stands by: %s", self._node_id, error.message)
                 await self._campaign.leave()
         self._task = self._runtime.spawn(self._run(), f"candidacy of {self._node_id}")
+        await self._prepared.wait()
 
     async def close(self) -> None:
         """Finish the calls in flight, end the reign, and give the lease up."""
@@ -293,6 +298,7 @@ class Candidate:
         try:
             while True:
                 if self._writer is not None:
+                    self._prepared.set()
                     await self._reign(self._writer)
                 await self._stand_by()
                 try:
@@ -307,6 +313,8 @@ class Candidate:
             _log.error("%s can neither lead nor stand by: %s", self._node_id, error.message)
             self.failed.set_exception(error)
             self.failed.exception()  # asyncio need not say it again where nobody waits for it
+        finally:
+            self._prepared.set()
 
     def _holder(self) -> NodeInfo | None:
         """The other node that holds the lease, as far as is known."""
@@ -337,6 +345,7 @@ class Candidate:
             if now_s - read_s >= self._config.standby_poll_s:
                 read_s = now_s
                 said = await self._read_along(said)
+                self._prepared.set()
             await self._pause(self._config.lease_s / LOOKS_PER_LEASE)
 
     async def _read_along(self, said: str) -> str:

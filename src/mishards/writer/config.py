@@ -15,6 +15,7 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
         queue_max_bytes: mutations waiting for the log beyond this are refused.
         flush_rows: growing rows of a collection that are sealed without being asked.
         flush_bytes: likewise, bytes of its mutations.
+        flush_mutations: likewise, calls that changed it: whoever starts has to read them all.
         flush_age_s: growing mutations older than this are sealed without being asked.
         flush_check_s: how often age is looked at.
         segment_max_rows: most rows of a sealed segment.
@@ -54,6 +55,7 @@ class WriterConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue_max_bytes: int = 512 * _MIB
     flush_rows: int = 1_000_000
     flush_bytes: int = 128 * _MIB
+    flush_mutations: int = 50_000
     flush_age_s: float = 600.0
     flush_check_s: float = 1.0
     segment_max_rows: int = 1_000_000

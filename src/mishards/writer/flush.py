@@ -104,6 +104,7 @@ class Flusher:
         is_due = (
             state.rows >= config.flush_rows
             or state.size_bytes >= config.flush_bytes
+            or len(state.mutations) >= config.flush_mutations
             or now_s - state.since_s >= config.flush_age_s
         )
         if is_due and collection_id not in self._asked:

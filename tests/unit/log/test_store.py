@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mishards.core.errors import CorruptObject, ObjectExists, ObjectNotFound
+from mishards.core.errors import CorruptObject, ObjectExists, ObjectNotFound, StorageError
 from mishards.core.ids import EntrySeq, Epoch, LogId, NodeId, Timestamp
+from mishards.core.runtime import SystemRuntime
 from mishards.log.entry import Entry, TornEntry, encode_entry
 from mishards.log.store import LogStore
 from mishards.storage.layers.count import CountingStore
+from mishards.storage.layers.fault import Fault, FaultScript, FaultyStore
 from mishards.storage.memory import MemoryStore
 from mishards.testing.expect import raises
 
@@ -87,7 +89,50 @@ def test_a_poll_without_news_is_one_listing() -> None:
         assert await log.read(3) == []
         assert log.counted.calls == {"list": 1}
         assert await log.read(2) == [2]
-        assert log.counted.calls == {"list": 2, "get": 1}
+        assert log.counted.calls == {"list": 2, "get_all": 1}
+
+    run(case)
+
+
+def test_a_long_log_is_read_in_a_few_calls() -> None:
+    async def case(log: Log) -> None:
+        await log.append(*(entry(seq) for seq in range(1, 301)))
+        log.counted.reset()
+        assert await log.read() == list(range(1, 301))
+        assert log.counted.calls == {"list": 1, "get_all": 3}
+
+    run(case)
+
+
+def test_large_entries_are_read_a_few_at_a_time() -> None:
+    async def case(log: Log) -> None:
+        for seq in range(1, 6):
+            await log.append(entry(seq))
+            await log.damage(seq, lambda raw: raw + bytes(3 << 20))
+        log.counted.reset()
+        with pytest.raises(CorruptObject, match="00000000000000000001"):
+            await log.read()
+        assert log.counted.bytes_read < 4 << 20
+
+    run(case)
+
+
+def test_what_precedes_an_unreadable_entry_is_given_first() -> None:
+    async def case(log: Log) -> None:
+        await log.append(*(entry(seq) for seq in range(1, 6)))
+        broken = Fault(error=StorageError)
+        script = FaultScript().add(broken, operation="get", key=log.log.key(EntrySeq(4)), times=2)
+        store = LogStore(FaultyStore(log.objects, script, SystemRuntime(seed=1)), LOG)
+        found = []
+
+        async def read() -> None:
+            async for one, _ in store.read_from(EntrySeq(len(found) + 1)):
+                found.append(one.seq)
+
+        await raises(StorageError, read())
+        assert found == [1, 2, 3]
+        await read()
+        assert found == [1, 2, 3, 4, 5]
 
     run(case)
 

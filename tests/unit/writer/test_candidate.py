@@ -114,6 +114,19 @@ def test_the_first_leads_and_the_others_say_that_they_do_not() -> None:
     asyncio.run(scene())
 
 
+def test_a_standby_that_has_started_has_read_the_log() -> None:
+    async def scene() -> None:
+        async with stand_open() as stand:
+            one = await stand.add("one")
+            await ask(one, CreateCollection(database="", schema=make_schema()))
+            written = await ask(one, write_of(await stand.bench.view(), [1]))
+            two = await stand.add("two")
+            assert not two.leads
+            assert two._standby.replay.next_seq > written.seq
+
+    asyncio.run(scene())
+
+
 def test_a_standby_takes_over_from_a_leader_that_leaves_with_all_it_acknowledged() -> None:
     async def scene() -> None:
         async with stand_open() as stand:

@@ -218,7 +218,13 @@ def test_segments_keep_to_their_size() -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", [{"flush_rows": 3}, {"flush_bytes": 100}, {"flush_age_s": 0.0, "flush_check_s": 0.001}]
+    "limit",
+    [
+        {"flush_rows": 3},
+        {"flush_bytes": 100},
+        {"flush_mutations": 1},
+        {"flush_age_s": 0.0, "flush_check_s": 0.001},
+    ],
 )
 def test_a_collection_is_flushed_unasked(limit: dict[str, Any]) -> None:
     async def scene() -> None:

@@ -13,9 +13,9 @@ class CountingStore:
     """Passes everything on and counts it, whether it succeeds or not.
 
     Attributes:
-        calls: by operation (`get`, `create`, `put`, `put_file`, `list`, `delete`,
+        calls: by operation (`get`, `get_all`, `create`, `put`, `put_file`, `list`, `delete`,
             `delete_all`).
-        bytes_read: given back by `get`.
+        bytes_read: given back by `get` and `get_all`.
         bytes_written: handed to `create` and `put`.
     """
 
@@ -34,6 +34,12 @@ class CountingStore:
         data = await self._store.get(key)
         self.bytes_read += len(data)
         return data
+
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        self.calls["get_all"] += 1
+        found = await self._store.get_all(keys)
+        self.bytes_read += sum(len(data) for data in found if data is not None)
+        return found
 
     async def create(self, key: str, data: bytes) -> None:
         self.calls["create"] += 1

@@ -14,7 +14,7 @@ import msgspec
 
 from mishards.core.errors import MishardsError, StorageError
 from mishards.core.runtime import Runtime
-from mishards.storage.protocol import ObjectInfo, ObjectStore
+from mishards.storage.protocol import ObjectInfo, ObjectStore, get_one_by_one
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +85,10 @@ class FaultyStore:
         data = await self._store.get(key)
         _after(fault, key)
         return data
+
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Each object is a call of `get` to the plan."""
+        return await get_one_by_one(self, keys)
 
     async def create(self, key: str, data: bytes) -> None:
         fault = await self._before("create", key)

@@ -42,6 +42,11 @@ class RetryingStore:
     async def get(self, key: str) -> bytes:
         return await self._retry("get", key, lambda: self._store.get(key))
 
+    async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        if not keys:
+            return []
+        return await self._retry("get_all", keys[0], lambda: self._store.get_all(keys))
+
     async def create(self, key: str, data: bytes) -> None:
         await self._store.create(key, data)
 
