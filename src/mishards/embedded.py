@@ -128,6 +128,7 @@ def start(data_dir: str | Path | None = None, *, port: int = 0, **options: Any) 
     chosen = {
         "cluster.data": str(temporary or data_dir),
         "proxy.port": port,
+        "http.enabled": False,
         **{name.replace("__", "."): value for name, value in options.items()},
     }
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ ECHO = "/t.T/Echo"
 
 class Table:
     methods = (ECHO,)
+    streams = ()
     inline = ()
 
     def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
@@ -31,6 +32,9 @@ class Table:
 
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
         return payload
+
+    async def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:
+        yield payload
 
 
 @pytest.fixture

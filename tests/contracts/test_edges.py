@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,14 +16,17 @@ from mishards.api.milvus.edge.registry import make_edge
 from mishards.core.errors import ConfigError
 
 ECHO, WAIT, FAIL, CRASH = "/t.T/Echo", "/t.T/Wait", "/t.T/Fail", "/t.T/Crash"
+COUNT, COUNT_FAIL, COUNT_CRASH = "/t.T/Count", "/t.T/CountFail", "/t.T/CountCrash"
 NOW, NOW_FAIL, NOW_CRASH = "/t.T/Now", "/t.T/NowFail", "/t.T/NowCrash"
 LIMIT = 1 << 20
 
 
 class Table:
-    """Echoes; `Wait` holds its calls until released; the `Now` methods may answer at once."""
+    """Echoes; `Wait` holds its calls until released; the `Now` methods may answer at once; the
+    `Count` methods answer with `n` messages, from 0 on, and then wait."""
 
     methods = (ECHO, WAIT, FAIL, CRASH, NOW, NOW_FAIL, NOW_CRASH)
+    streams = (COUNT, COUNT_FAIL, COUNT_CRASH)
     inline = (NOW, NOW_FAIL, NOW_CRASH)
 
     def __init__(self) -> None:
@@ -54,6 +57,19 @@ class Table:
                 raise
         return f"{method} {database} ".encode() + payload
 
+    async def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:
+        for number in range(int(payload)):
+            yield str(number).encode()
+        if method == COUNT_FAIL:
+            raise GrpcFailure(NOT_FOUND, "no more")
+        if method == COUNT_CRASH:
+            raise ValueError("a defect in a stream")
+        self.waiting.set()
+        try:
+            await self.release.wait()
+        finally:
+            self.cancelled.set()
+
 
 class Setup:
     """A started edge, its table, and a client."""
@@ -66,6 +82,9 @@ class Setup:
     def call(self, method: str, payload: bytes = b"", database: str | None = None) -> Any:
         metadata = [] if database is None else [("dbname", database)]
         return self._channel.unary_unary(method)(payload, metadata=metadata, timeout=20)
+
+    def stream(self, method: str, payload: bytes) -> Any:
+        return self._channel.unary_stream(method)(payload, timeout=20)
 
     async def error(self, method: str, payload: bytes = b"") -> tuple[Any, str]:
         with pytest.raises(grpc.RpcError) as caught:
@@ -227,6 +246,73 @@ def test_closing_ends_calls_that_outlast_the_grace(name: str) -> None:
         assert table.cancelled.is_set()
 
     asyncio.run(main())
+
+
+def test_a_stream_gives_its_messages_in_order_and_ends(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        setup.table.release.set()
+        for count in (0, 1, 500):
+            found = [message async for message in setup.stream(COUNT, str(count).encode())]
+            assert found == [str(number).encode() for number in range(count)]
+
+    run(name, scenario)
+
+
+def test_a_stream_tells_what_it_has_before_it_ends_and_holds_up_nobody(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        call = setup.stream(COUNT, b"2")
+        assert [await call.read(), await call.read()] == [b"0", b"1"]
+        assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
+        setup.table.release.set()
+        assert await call.read() is grpc.aio.EOF
+
+    run(name, scenario)
+
+
+def test_a_stream_that_fails_has_its_status(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        for method, code, details in (
+            (COUNT_FAIL, grpc.StatusCode.NOT_FOUND, "no more"),
+            (COUNT_CRASH, grpc.StatusCode.INTERNAL, "internal error"),
+        ):
+            call = setup.stream(method, b"1")
+            assert await call.read() == b"0"
+            with pytest.raises(grpc.RpcError) as caught:
+                await call.read()
+            assert (caught.value.code(), caught.value.details()) == (code, details)
+        assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
+
+    run(name, scenario)
+
+
+def test_a_stream_is_closed_when_its_client_goes(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        call = setup.stream(COUNT, b"1")
+        assert await call.read() == b"0"
+        call.cancel()
+        await asyncio.wait_for(setup.table.cancelled.wait(), 10)
+
+    run(name, scenario)
+
+
+def test_closing_ends_streams_at_once_and_waits_for_calls(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        stream = setup.stream(COUNT, b"1")
+        assert await stream.read() == b"0"
+        await setup.table.waiting.wait()
+        setup.table.waiting.clear()
+        call = asyncio.ensure_future(_answer(setup.call(WAIT, b"s")))
+        await setup.table.waiting.wait()
+        closing = asyncio.ensure_future(setup.edge.close())
+        with pytest.raises(grpc.RpcError) as caught:
+            await stream.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not call.done()
+        setup.table.release.set()
+        assert await call == b"/t.T/Wait  s"
+        await closing
+
+    run(name, scenario)
 
 
 def test_a_taken_port_is_an_error_that_names_it(name: str) -> None:

@@ -19,6 +19,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, order=True):
         epochs: of its reigns over them, in the same order; missing ones count as 0.
         ready: serving; a draining or starting node is not.
         edge: address of the Milvus API where the node is a proxy.
+        http: address of its HTTP endpoint, where it has one.
     """
 
     id: NodeId
@@ -28,6 +29,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, order=True):
     epochs: tuple[int, ...] = ()
     ready: bool = True
     edge: str = ""
+    http: str = ""
     pid: int = 0
     host: str = ""
 

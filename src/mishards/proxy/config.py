@@ -23,7 +23,10 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls_key: PEM file, not encrypted.
         tls_client_ca: PEM file; given, a client needs a certificate of one of its authorities.
         max_message_bytes: greatest request that is taken.
-        drain_s: how long calls in flight may take at shutdown.
+        linger_s: how long it still takes new calls after it was told to stop, and says already
+            that it does not serve, so that balancers turn to others; not at all where nobody
+            checked its health in the last minute.
+        drain_s: how long calls in flight may take at shutdown, after that.
         timeout_s: time a call may take when the client names none.
         staleness_s: how old a state a BOUNDED read may see.
         no_reader_wait_s: how long a read waits for a first reader to appear.
@@ -47,6 +50,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: str = ""
     tls_client_ca: str = ""
     max_message_bytes: int = 64 * 1024 * 1024
+    linger_s: float = 5.0
     drain_s: float = 30.0
     timeout_s: float = 60.0
     staleness_s: float = 5.0

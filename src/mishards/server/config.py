@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from mishards.api.http.config import HttpConfig
 from mishards.core.config import Loaded, load
 from mishards.core.errors import ConfigError
 from mishards.proxy.config import ProxyConfig
@@ -86,6 +87,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     proxy: ProxyConfig = ProxyConfig()
     writer: WriterConfig = WriterConfig()
     reader: ReaderConfig = ReaderConfig()
+    http: HttpConfig = HttpConfig()
 
     @property
     def metadata_url(self) -> str:

@@ -5,14 +5,17 @@ Invariant: whatever `open` raises, nothing that it started is left running.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from mishards.api.health import DRAINING, Health
 from mishards.api.milvus.edge.protocol import Edge
 from mishards.core.ids import NodeId
 from mishards.core.runtime import SystemRuntime
@@ -24,7 +27,14 @@ from mishards.server.seams import open_seams
 from mishards.server.storage_trial import tested_storage
 from mishards.storage.lock import DataLock
 
+if TYPE_CHECKING:
+    from mishards.api.http.server import HttpServer
+
 _log = logging.getLogger(__name__)
+
+_FAILED = "failed: it can no longer follow or lead its log"
+_CHECKED_WITHIN_S = 60.0
+"""Balancers look more often than that."""
 
 
 class RunningNode:
@@ -35,6 +45,8 @@ class RunningNode:
         self.node = node
         self.edge = edge
         self._secure = secure
+        self.hurried = asyncio.Event()
+        """Set it to end the time in which a draining node still takes new calls."""
 
     @property
     def uri(self) -> str:
@@ -58,6 +70,11 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         if "writer" in roles and config.has_data_folder:
             stack.enter_context(DataLock(config.data_folder, shared=not alone))
             config = _with_scratch(config)
+        name = node_id(config, roles)
+        health = Health(runtime)
+        http = await _open_http(config, health, name, roles)
+        if http is not None:
+            stack.push_async_callback(http.close)
         seams = await open_seams(config, runtime)
         stack.push_async_callback(seams.close)
         name = node_id(config, roles)
@@ -68,15 +85,31 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         node = Node(seams, config, roles, name, scratch, unrivalled=alone)
         stack.push_async_callback(node.close)
         await node.start()
-        edge = await _open_edge(node, config)
+        edge = await _open_edge(node, config, health)
         if edge is not None:
             stack.push_async_callback(edge.close)
-        await node.announce("" if edge is None else edge.address)
+        await node.announce(
+            "" if edge is None else edge.address, "" if http is None else http.address
+        )
         stack.push_async_callback(node.withdraw)
         stack.push_async_callback(node.hand_over)
+        health.serve()
+        node.failed.add_done_callback(lambda _: _fail(health))
+        stack.callback(health.refuse, DRAINING)
         _log.info("%s serves as %s at %s", node.id, ", ".join(node.roles), node.address)
-        yield RunningNode(node, edge, secure=bool(config.proxy.tls_certificate))
+        running = RunningNode(node, edge, secure=bool(config.proxy.tls_certificate))
+        yield running
         _log.info("%s drains", node.id)
+        health.refuse(DRAINING)
+        if edge is not None and health.asked_within(_CHECKED_WITHIN_S):
+            with contextlib.suppress(TimeoutError):
+                await runtime.timeout(running.hurried.wait(), config.proxy.linger_s)
+
+
+def _fail(health: Health) -> None:
+    """What the node lives by has ended; while it drains, that is as it should be."""
+    if health.serves:
+        health.refuse(_FAILED)
 
 
 def _with_scratch(config: Config) -> Config:
@@ -88,14 +121,30 @@ def _with_scratch(config: Config) -> Config:
     return msgspec.structs.replace(config, writer=writer)
 
 
-async def _open_edge(node: Node, config: Config) -> Edge | None:
+async def _open_edge(node: Node, config: Config, health: Health) -> Edge | None:
     """The Milvus API of a node that is a proxy."""
     if node.proxy is None:
         return None
     # Only a proxy needs the client library's messages, and they take long to import.
     from mishards.api.milvus.server import open_edge
 
-    return await open_edge(node.proxy, config.proxy, local="reader" in node.roles)
+    return await open_edge(node.proxy, config.proxy, health, local="reader" in node.roles)
+
+
+async def _open_http(
+    config: Config, health: Health, name: NodeId, roles: Sequence[str]
+) -> HttpServer | None:
+    """The HTTP endpoint, where there is to be one: before what may wait, so that it tells of
+    that."""
+    if not config.http.enabled:
+        return None
+    # Who has no endpoint is spared the import.
+    from mishards.api.http.health import health_routes
+    from mishards.api.http.server import HttpServer
+
+    server = HttpServer(config.http, health_routes(health, name, roles))
+    await server.start()
+    return server
 
 
 def node_id(config: Config, roles: Sequence[str]) -> NodeId:

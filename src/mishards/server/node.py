@@ -118,10 +118,11 @@ class Node:
                 waiting = True
             await self._seams.runtime.sleep(_METADATA_POLL_S)
 
-    async def announce(self, edge: str = "") -> None:
-        """Become visible to the cluster as a node that serves."""
+    async def announce(self, edge: str = "", http: str = "") -> None:
+        """Become visible to the cluster as a node that serves, with its addresses for clients
+        and for health checks."""
         assert self._presence is not None
-        self._presence.set_edge(edge)
+        self._presence.set_addresses(edge, http)
         await self._presence.announce(ready=True)
         await self._membership.refresh()
 

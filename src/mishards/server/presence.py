@@ -42,9 +42,9 @@ class Presence:
         # A renewal under way cannot be called back, and would undo a leave that overtakes it.
         self._turn = asyncio.Lock()
 
-    def set_edge(self, address: str) -> None:
-        """Say from the next announcement on where clients reach the node."""
-        self._node = msgspec.structs.replace(self._node, edge=address)
+    def set_addresses(self, edge: str, http: str) -> None:
+        """Say from the next announcement on where clients and health checks reach the node."""
+        self._node = msgspec.structs.replace(self._node, edge=edge, http=http)
 
     async def announce(self, *, ready: bool) -> None:
         """Say it now; a registry that cannot be reached is an error."""

@@ -33,7 +33,8 @@ def run_to_end(main: Coroutine[Any, Any, None]) -> None:
 
 
 def run_node(config: Config, roles: Sequence[str], started: Callable[[RunningNode], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; returns when all is closed.
+    """Serve until SIGTERM or SIGINT, then drain; returns when all is closed. A second signal
+    spares the time in which new calls are still taken.
 
     Args:
         started: called once with the node that now serves.
@@ -46,21 +47,23 @@ async def _serve(
     config: Config, roles: Sequence[str], started: Callable[[RunningNode], None]
 ) -> None:
     stop = asyncio.Event()
-    begun = False
+    begun: RunningNode | None = None
     task = asyncio.current_task()
     assert task is not None
 
     def end() -> None:
-        stop.set()
-        if not begun:
+        if begun is None:
             task.cancel()
+        elif stop.is_set():
+            begun.hurried.set()
+        stop.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     try:
         async with running_node(config, roles) as running:
-            begun = True
+            begun = running
             started(running)
             failed = running.node.failed
             failed.add_done_callback(lambda _: stop.set())

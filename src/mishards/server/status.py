@@ -26,6 +26,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     address: str
     edge: str
+    http: str
     pid: int
     host: str
     ready: bool
@@ -117,6 +118,7 @@ def _node(node: NodeInfo, answer: StatusReply | None) -> NodeReport:
         roles=node.roles,
         address=node.address,
         edge=node.edge,
+        http=node.http,
         pid=node.pid,
         host=node.host,
         ready=node.ready,

@@ -50,11 +50,13 @@ def cluster_plan(
     def child(name: str, role: str, *own: str) -> ChildPlan:
         path = f"{sockets / name}.sock"
         listen = ("--listen", f"unix://{path}") if len(os.fsencode(path)) < _LONGEST_PATH else ()
-        return ChildPlan(name, (role, *listen, *own, *options))
+        return ChildPlan(name, (role, *listen, *options, *own))
 
+    # The proxy has the HTTP port that is set, the others free ones.
+    own_http = ("--set", "http.port=0")
     return (
-        child("writer", "writer"),
-        *(child(f"reader-{n + 1}", "reader") for n in range(readers)),
+        child("writer", "writer", *own_http),
+        *(child(f"reader-{n + 1}", "reader", *own_http) for n in range(readers)),
         child("proxy", "proxy", "--port", str(port)),
     )
 

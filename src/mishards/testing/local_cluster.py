@@ -58,6 +58,10 @@ def free_port() -> int:
             return port
 
 
+_SPARED = {"MISHARDS_HTTP_ENABLED": "false"}
+"""Most tests need no HTTP endpoint, and starting one takes a twentieth of a second."""
+
+
 class LocalProcess:
     """One `mishards` process; its output goes to `log`."""
 
@@ -82,7 +86,7 @@ class LocalProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            env=os.environ | {"TMPDIR": str(temp)} | dict(environ or {}),
+            env=os.environ | _SPARED | {"TMPDIR": str(temp)} | dict(environ or {}),
         )
 
     @property
@@ -202,7 +206,7 @@ class LocalCluster:
             [sys.executable, "-m", "mishards", *arguments],
             capture_output=True,
             text=True,
-            env=os.environ | {"TMPDIR": str(self.temp)} | (environ or {}),
+            env=os.environ | _SPARED | {"TMPDIR": str(self.temp)} | (environ or {}),
             timeout=PATIENCE_S,
             check=False,
         )

@@ -14,6 +14,6 @@ def test_the_page_equals_the_code():
 
 def test_every_section_and_key_has_words():
     page = configuration_page()
-    for section in ("cluster", "node", "proxy", "writer", "reader"):
+    for section in ("cluster", "node", "proxy", "writer", "reader", "http"):
         assert f"## `[{section}]`" in page
     assert "| `port` | `19530` | `MISHARDS_PROXY_PORT` |" in page

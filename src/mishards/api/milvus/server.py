@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from mishards.api.health import Health
 from mishards.api.milvus.edge.protocol import Edge, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.api.milvus.servicer import MilvusServicer
@@ -13,8 +14,8 @@ from mishards.proxy.config import ProxyConfig
 _LOCAL_BATCH = 4
 
 
-async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, local: bool) -> Edge:
-    """A started edge that serves `proxy`.
+async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, local: bool) -> Edge:
+    """A started edge that serves `proxy`, and says whether the node serves.
 
     Args:
         local: whether a reader is in this process. Threads then compute, and more of them than
@@ -39,6 +40,6 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, *, local: bool) -> Edg
         max_message_bytes=config.max_message_bytes,
         grace_s=config.drain_s,
     )
-    edge = make_edge(config.edge, MilvusServicer(proxy, inline=True), settings)
+    edge = make_edge(config.edge, MilvusServicer(proxy, health, inline=True), settings)
     await edge.start()
     return edge

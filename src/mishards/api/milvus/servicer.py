@@ -7,7 +7,7 @@ without a handler answers as unimplemented, by name, and is never a crash or a s
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from pymilvus.grpc_gen import milvus_pb2
 
+from mishards.api.health import Health
 from mishards.api.milvus import (
     aliases,
     collections,
@@ -28,8 +29,9 @@ from mishards.api.milvus import (
     system,
 )
 from mishards.api.milvus.data import DATA_HANDLERS
-from mishards.api.milvus.edge.protocol import NOT_FOUND, UNIMPLEMENTED, GrpcFailure
+from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, GrpcFailure
 from mishards.api.milvus.handler import Handle, Handler
+from mishards.api.milvus.health import CHECK, WATCH, HealthService
 from mishards.api.milvus.searches_now import searches_now
 from mishards.api.milvus.status import failure, status_field
 from mishards.core.errors import InvalidParameter, Unimplemented
@@ -54,9 +56,6 @@ HANDLERS: dict[str, Handler] = {
 
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 SEARCH = f"/{_SERVICE.full_name}/Search"
-HEALTH_CHECK = "/grpc.health.v1.Health/Check"
-_HEALTHY = b"\x08\x01"
-"""A serialised `HealthCheckResponse` that says SERVING."""
 
 
 class _Method(msgspec.Struct, frozen=True):
@@ -77,10 +76,12 @@ class _Method(msgspec.Struct, frozen=True):
 class MilvusServicer:
     """`MethodTable` of a proxy."""
 
-    def __init__(self, proxy: ProxyApi, *, inline: bool = False) -> None:
+    def __init__(self, proxy: ProxyApi, health: Health, *, inline: bool = False) -> None:
         self._proxy = proxy
+        self._health = HealthService(health, (_SERVICE.full_name,))
         self._methods = _all_methods()
-        self.methods: Collection[str] = (*self._methods, HEALTH_CHECK)
+        self.methods: Collection[str] = (*self._methods, CHECK)
+        self.streams: Collection[str] = (WATCH,)
         self.inline: Collection[str] = (SEARCH,) if inline else ()
 
     def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
@@ -91,7 +92,7 @@ class MilvusServicer:
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
         served = self._methods.get(method)
         if served is None:
-            return _health(payload)
+            return self._health.check(payload)
         if served.handle is None:
             return _missing(served)
         if database and served.database_tag:
@@ -102,6 +103,9 @@ class MilvusServicer:
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except Exception as error:
             return failure(served.response, error)
+
+    def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:
+        return self._health.watch(payload)
 
 
 def _all_methods() -> dict[str, _Method]:
@@ -150,15 +154,3 @@ def _missing(method: _Method) -> bytes:
     if status_field(method.response) is None:
         raise GrpcFailure(UNIMPLEMENTED, message)
     return failure(method.response, Unimplemented(message))
-
-
-def _health(payload: bytes) -> bytes:
-    """Answer a `HealthCheckRequest`: of the server as a whole, or of the Milvus service.
-
-    Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
-    """
-    # The request is one short text field: tag, length, name.
-    name = payload[2:].decode("utf-8", "replace")
-    if name not in ("", _SERVICE.full_name):
-        raise GrpcFailure(NOT_FOUND, f"unknown service {name!r}")
-    return _HEALTHY

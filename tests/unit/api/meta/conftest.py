@@ -12,6 +12,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.client.prepare import Prepare
 from pymilvus.grpc_gen import common_pb2
 
+from mishards.api.health import Health
 from mishards.api.milvus.servicer import MilvusServicer
 from mishards.core.ids import (
     DatabaseId,
@@ -20,6 +21,7 @@ from mishards.core.ids import (
     SegmentId,
     Timestamp,
 )
+from mishards.core.runtime import SystemRuntime
 from mishards.metadata.models import DatabaseMeta, Record, SegmentMeta, encode
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
@@ -121,9 +123,9 @@ class FakeProxy:
 class Caller:
     """Calls the service by method name, with and without an edge's metadata."""
 
-    def __init__(self, proxy: FakeProxy) -> None:
+    def __init__(self, proxy: FakeProxy, health: Health) -> None:
         self.proxy = proxy
-        self.servicer = MilvusServicer(proxy)  # type: ignore[arg-type]
+        self.servicer = MilvusServicer(proxy, health)  # type: ignore[arg-type]
 
     def __call__(self, method: str, request: Any, response: Any, database: str = "") -> Any:
         """The parsed answer; its status may be an error."""
@@ -137,8 +139,16 @@ def proxy() -> FakeProxy:
 
 
 @pytest.fixture
-def call(proxy: FakeProxy) -> Caller:
-    return Caller(proxy)
+def health() -> Health:
+    """Of a node that serves."""
+    health = Health(SystemRuntime())
+    health.serve()
+    return health
+
+
+@pytest.fixture
+def call(proxy: FakeProxy, health: Health) -> Caller:
+    return Caller(proxy, health)
 
 
 @pytest.fixture

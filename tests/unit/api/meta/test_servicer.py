@@ -10,7 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, GrpcFailure
-from mishards.api.milvus.servicer import HANDLERS, HEALTH_CHECK, SEARCH, MilvusServicer
+from mishards.api.milvus.servicer import HANDLERS, SEARCH, MilvusServicer
 from mishards.api.milvus.status import status_field
 
 METHODS = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods
@@ -86,21 +86,13 @@ def test_requests_that_write_their_database_otherwise_get_it_too(call: Any) -> N
     assert (answer.status.code, "nowhere" in answer.status.reason) == (800, True)
 
 
-def test_only_search_may_be_answered_at_once_and_only_when_asked_for(proxy: Any) -> None:
-    assert MilvusServicer(proxy).inline == ()
-    table = MilvusServicer(proxy, inline=True)
+def test_only_search_may_be_answered_at_once_and_only_when_asked_for(
+    proxy: Any, health: Any
+) -> None:
+    assert MilvusServicer(proxy, health).inline == ()
+    table = MilvusServicer(proxy, health, inline=True)
     assert table.inline == (SEARCH,)
     assert table.calls_now("/milvus.proto.milvus.MilvusService/Query", [(b"", "")]) == [None]
     (refused,) = table.calls_now(SEARCH, [(b"\x0a\xff\x01", "")])
     assert refused is not None
     assert milvus_pb2.SearchResults.FromString(refused).status.code == 1100
-
-
-def test_health_checks_are_answered(proxy: Any) -> None:
-    table = MilvusServicer(proxy)
-    assert HEALTH_CHECK in table.methods
-    service = b"milvus.proto.milvus.MilvusService"
-    for payload in (b"", b"\x0a" + bytes([len(service)]) + service):
-        assert asyncio.run(table.call(HEALTH_CHECK, payload, "")) == b"\x08\x01"
-    with pytest.raises(GrpcFailure, match="other"):
-        asyncio.run(table.call(HEALTH_CHECK, b"\x0a\x05other", ""))

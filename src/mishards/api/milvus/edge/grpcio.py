@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import grpc
 import grpc.aio
 
 from mishards.api.milvus.edge.protocol import (
+    CLOSING,
     DATABASE_METADATA,
     INTERNAL,
+    UNAVAILABLE,
     EdgeSettings,
     GrpcFailure,
     MethodTable,
@@ -38,6 +41,7 @@ class GrpcioEdge:
         self._table = table
         self._settings = settings
         self._server: Any = None
+        self._streams = _Streams(table)
         self.port = 0
 
     @property
@@ -57,7 +61,7 @@ class GrpcioEdge:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
             ]
         )
-        server.add_generic_rpc_handlers((_Handlers(self._table),))
+        server.add_generic_rpc_handlers((_Handlers(self._table, self._streams),))
         try:
             if (files := tls_files(self._settings)) is not None:
                 credentials = await asyncio.get_running_loop().run_in_executor(
@@ -74,15 +78,19 @@ class GrpcioEdge:
     async def close(self) -> None:
         server, self._server = self._server, None
         if server is not None:
+            self._streams.end()
             await server.stop(self._settings.grace_s)
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a path; the same object for every call of a method."""
 
-    def __init__(self, table: MethodTable) -> None:
+    def __init__(self, table: MethodTable, streams: _Streams) -> None:
         self._handlers = {
             path: grpc.unary_unary_rpc_method_handler(_serve(table, path)) for path in table.methods
+        } | {
+            path: grpc.unary_stream_rpc_method_handler(streams.serving(path))
+            for path in table.streams
         }
 
     def service(self, details: Any) -> Any:
@@ -102,6 +110,52 @@ def _serve(table: MethodTable, path: str) -> Callable[[bytes, Any], Awaitable[by
         raise failure
 
     return serve
+
+
+class _Streams:
+    """Serves calls that are answered by many messages; ends them all at once.
+
+    Invariant: the server waits for nothing that only ends when the client goes.
+    """
+
+    def __init__(self, table: MethodTable) -> None:
+        self._table = table
+        self._running: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def serving(self, path: str) -> Callable[[bytes, Any], Awaitable[None]]:
+        """The handler of a path."""
+
+        async def serve(payload: bytes, context: Any) -> None:
+            sending = asyncio.create_task(self._send(path, payload, context))
+            self._running.add(sending)
+            try:
+                await sending
+                return
+            except GrpcFailure as error:
+                failure = error
+            except asyncio.CancelledError:
+                if not self._closing:
+                    raise
+                failure = GrpcFailure(UNAVAILABLE, CLOSING)
+            except Exception:
+                _log.exception("a stream of %s failed unexpectedly", path)
+                failure = GrpcFailure(INTERNAL, "internal error")
+            finally:
+                self._running.discard(sending)
+            await context.abort(_CODES[failure.code], failure.message)
+
+        return serve
+
+    async def _send(self, path: str, payload: bytes, context: Any) -> None:
+        async with aclosing(self._table.stream(path, payload)) as messages:
+            async for message in messages:
+                await context.write(message)
+
+    def end(self) -> None:
+        self._closing = True
+        for sending in self._running:
+            sending.cancel()
 
 
 def _database(context: Any) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import aclosing
 from typing import Any
 
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
+from pygrpc_native import EVENT_CALL, STREAM_CLOSED, STREAM_FULL, NativeGrpcFront
 
 from mishards.api.milvus.edge.protocol import (
+    CLOSING,
     DATABASE_METADATA,
     INTERNAL,
     NOT_TAKEN,
@@ -44,11 +46,13 @@ class NativeEdge:
     def __init__(self, table: MethodTable, settings: EdgeSettings) -> None:
         self._table = table
         self._settings = settings
-        self._paths = list(table.methods)
+        self._paths = [*table.methods, *table.streams]
+        self._streams = frozenset(table.streams)
         self._inline = [path in table.inline for path in self._paths]
         self._front: NativeGrpcFront | None = None
         self._receivers: list[_Receiver] = []
         self._calls: dict[int, asyncio.Task[None]] = {}
+        self._streaming: set[asyncio.Task[None]] = set()
         self._draining = False
         self.port = 0
 
@@ -64,7 +68,7 @@ class NativeEdge:
             # Only with call details does the front tell of cancelled calls.
             front = NativeGrpcFront(
                 target,
-                [(path, False) for path in self._paths],
+                [(path, path in self._streams) for path in self._paths],
                 client_key_metadata=DATABASE_METADATA,
                 call_details=True,
                 io_threads=self._settings.io_threads,
@@ -92,6 +96,8 @@ class NativeEdge:
         for receiver in self._receivers:
             await loop.run_in_executor(None, receiver.wait_idle, self._settings.grace_s)
         await asyncio.sleep(0)  # what the receivers handed over becomes tasks
+        for stream in self._streaming:
+            stream.cancel()
         tasks = list(self._calls.values())
         if tasks:
             await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
@@ -173,9 +179,14 @@ class NativeEdge:
             if len(payload) > limit:
                 front.fail(call_id, RESOURCE_EXHAUSTED, too_large(len(payload), limit))
                 continue
-            self._calls[call_id] = create_task(
-                self._serve(front, call_id, self._paths[method_id], payload, _database(key))
-            )
+            path = self._paths[method_id]
+            if path in self._streams:
+                task = create_task(self._serve_stream(front, call_id, path, payload))
+                self._streaming.add(task)
+                task.add_done_callback(self._streaming.discard)
+            else:
+                task = create_task(self._serve(front, call_id, path, payload, _database(key)))
+            self._calls[call_id] = task
 
     async def _serve(
         self, front: NativeGrpcFront, call_id: int, path: str, payload: bytes, database: str
@@ -186,10 +197,35 @@ class NativeEdge:
             front.fail(call_id, error.code, error.message)
         except asyncio.CancelledError:
             # The client of a call that the shutdown ends still waits; to others this is nothing.
-            front.fail(call_id, UNAVAILABLE, "the server is shutting down")
+            front.fail(call_id, UNAVAILABLE, CLOSING)
             raise
         except Exception:
             _log.exception("a call of %s failed unexpectedly", path)
+            front.fail(call_id, INTERNAL, "internal error")
+        finally:
+            del self._calls[call_id]
+
+    async def _serve_stream(
+        self, front: NativeGrpcFront, call_id: int, path: str, payload: bytes
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with aclosing(self._table.stream(path, payload)) as messages:
+                async for message in messages:
+                    sent = front.stream_try_send(call_id, message)
+                    if sent == STREAM_FULL:
+                        # The client is behind: wait for room off the loop.
+                        await loop.run_in_executor(None, front.stream_send, call_id, message)
+                    elif sent == STREAM_CLOSED:
+                        return
+            front.stream_end(call_id)
+        except GrpcFailure as error:
+            front.fail(call_id, error.code, error.message)
+        except asyncio.CancelledError:
+            front.fail(call_id, UNAVAILABLE, CLOSING)
+            raise
+        except Exception:
+            _log.exception("a stream of %s failed unexpectedly", path)
             front.fail(call_id, INTERNAL, "internal error")
         finally:
             del self._calls[call_id]

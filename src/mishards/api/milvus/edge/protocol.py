@@ -6,7 +6,7 @@ serving; closing lets calls in flight finish and refuses new ones as unavailable
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from mishards.core.errors import ConfigError
 from mishards.tls.files import TlsFiles
 
 # Numbers of google.rpc.Code.
+INVALID_ARGUMENT = 3
 NOT_FOUND = 5
 RESOURCE_EXHAUSTED = 8
 UNIMPLEMENTED = 12
@@ -23,6 +24,7 @@ UNAVAILABLE = 14
 
 NOT_TAKEN = "the server is shutting down; the call was not taken"
 """What a call is told that came too late: nothing was done for it, so it may be repeated."""
+CLOSING = "the server is shutting down"
 
 DATABASE_METADATA = "dbname"
 """Metadata key in which Milvus clients name the database of a call."""
@@ -38,11 +40,16 @@ class GrpcFailure(Exception):
 
 
 class MethodTable(Protocol):
-    """The methods that an edge serves; all unary."""
+    """The methods that an edge serves; a request is one message each."""
 
     @property
     def methods(self) -> Collection[str]:
-        """Full paths, such as `/milvus.proto.milvus.MilvusService/Search`."""
+        """Full paths of those with one answer, such as
+        `/milvus.proto.milvus.MilvusService/Search`."""
+
+    @property
+    def streams(self) -> Collection[str]:
+        """Full paths of those that answer with any number of messages."""
 
     @property
     def inline(self) -> Collection[str]:
@@ -60,6 +67,13 @@ class MethodTable(Protocol):
 
     async def call(self, method: str, payload: bytes, database: str) -> bytes:
         """Answer one call; cancelled when the client goes or its deadline passes.
+
+        From the loop's thread. Raises nothing but `GrpcFailure`.
+        """
+
+    def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:
+        """The messages that answer a call of one of `streams`; ended early when the client goes
+        or the edge closes.
 
         From the loop's thread. Raises nothing but `GrpcFailure`.
         """
@@ -130,7 +144,8 @@ class Edge(Protocol):
         """
 
     async def close(self) -> None:
-        """Refuse new calls, let those in flight finish within `grace_s`, stop. Idempotent."""
+        """End streams, refuse new calls, let those in flight finish within `grace_s`, stop.
+        Idempotent."""
 
 
 def too_large(size: int, limit: int) -> str:

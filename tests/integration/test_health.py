@@ -1,0 +1,139 @@
+"""Health as orchestrators and balancers ask for it: over HTTP, and over gRPC on the Milvus port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import urllib.error
+import urllib.request
+from typing import Any
+
+import grpc
+import pytest
+
+import mishards
+from mishards.api.health import DRAINING, Health
+from mishards.api.http.config import HttpConfig
+from mishards.api.http.health import health_routes
+from mishards.api.http.server import HttpServer
+from mishards.core.errors import ConfigError
+from mishards.core.runtime import SystemRuntime
+from mishards.testing.client_rows import connected
+from mishards.testing.local_cluster import LocalCluster, free_port, wait_for
+
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+Answer = tuple[int, dict[str, Any]]
+
+
+def get(address: str, path: str) -> Answer:
+    """Status and JSON of a GET; (0, {}) where nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=20) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+    except OSError:
+        return 0, {}
+
+
+def ready(address: str) -> bool:
+    return get(address, "/readyz")[0] == 200
+
+
+def served(config: HttpConfig) -> tuple[HttpServer, Health]:
+    health = Health(SystemRuntime())
+    return HttpServer(config, health_routes(health, "n1", ("reader",))), health
+
+
+def test_the_two_paths_say_what_they_are_for() -> None:
+    async def main() -> None:
+        server, health = served(HttpConfig(port=0))
+        who = {"node": "n1", "roles": ["reader"]}
+        await server.start()
+        try:
+
+            async def ask(path: str) -> Answer:
+                return await asyncio.to_thread(get, server.address, path)
+
+            assert await ask("/healthz") == (200, {"alive": True, **who})
+            not_yet = {"ready": False, **who, "reason": "starting"}
+            assert await ask("/readyz") == (503, not_yet)
+            health.serve()
+            assert await ask("/readyz") == (200, {"ready": True, **who})
+            health.refuse(DRAINING)
+            assert await ask("/readyz") == (503, {"ready": False, **who, "reason": DRAINING})
+            assert (await ask("/healthz"))[0] == 200
+        finally:
+            address = server.address
+            await server.close()
+        assert await asyncio.to_thread(get, address, "/healthz") == (0, {})
+
+    asyncio.run(main())
+
+
+def test_the_default_port_gives_way_where_it_is_taken_and_a_set_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            monkeypatch.setattr("mishards.api.http.server.DEFAULT_PORT", port)
+            server, _ = served(HttpConfig())
+            await server.start()
+            try:
+                assert not server.address.endswith((f":{port}", ":0"))
+                assert (await asyncio.to_thread(get, server.address, "/healthz"))[0] == 200
+            finally:
+                await server.close()
+            second, _ = served(HttpConfig(port=port))
+            with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: "):
+                await second.start()
+            await second.close()
+
+    asyncio.run(main())
+
+
+def test_an_embedded_instance_has_no_endpoint_and_stops_at_once() -> None:
+    """Nobody checks its health, so nobody has to notice that it stops."""
+    port = free_port()
+    with mishards.start(http__port=port, proxy__linger_s=600):
+        assert get(f"127.0.0.1:{port}", "/healthz") == (0, {})
+
+
+def test_a_proxy_is_ready_once_it_serves_and_drains_for_those_who_look(
+    cluster: LocalCluster,
+) -> None:
+    """Waiting for a writer, it is alive and not ready; told to stop, it says so at once, and
+    still answers calls, old connections' and new ones', until it is told again."""
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("proxy", "writer")}
+
+    def start(name: str) -> Any:
+        http = ("http.enabled=true", f"http.port={addresses[name].rpartition(':')[2]}")
+        settings = (*http, "proxy.linger_s=600")
+        return cluster.start(name, *(w for s in settings for w in ("--set", s)), name=name)
+
+    proxy = start("proxy")
+    wait_for(lambda: get(addresses["proxy"], "/healthz")[0] == 200, "the proxy lives")
+    status, answer = get(addresses["proxy"], "/readyz")
+    assert (status, answer["reason"]) == (503, "starting")
+    start("writer")
+    for address in addresses.values():
+        wait_for(lambda address=address: ready(address), "all are ready")
+    wait_for(lambda: len(cluster.nodes()) == 2, "both are in the registry")
+    assert {node.id: node.http for node in cluster.nodes().values()} == addresses
+    with grpc.insecure_channel(f"127.0.0.1:{cluster.port}") as channel:
+        check = channel.unary_unary(CHECK)
+        assert check(b"", timeout=20) == SERVING
+        with connected(cluster.uri) as client:
+            proxy.terminate()
+            wait_for(lambda: not ready(addresses["proxy"]), "the proxy drains")
+            assert get(addresses["proxy"], "/readyz")[1]["reason"] == DRAINING
+            assert check(b"", timeout=20) == NOT_SERVING
+            assert client.list_collections() == []
+            with connected(cluster.uri) as late:
+                assert late.list_collections() == []
+    assert proxy.exit_code is None
+    assert proxy.stop() == 0, proxy.output()
