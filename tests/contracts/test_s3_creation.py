@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from mishards.core.errors import ConfigError, DiskFull, ObjectExists, StorageError
+from mishards.core.errors import DiskFull, ObjectExists, StorageError, StorageUnfit
 from mishards.core.runtime import SystemRuntime
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
@@ -140,7 +140,7 @@ def test_a_store_that_ignores_the_condition_is_refused(server: S3Server) -> None
 
     async def case(store: ObjectStore) -> None:
         for _ in range(2):
-            error = await raises(ConfigError, store.create(KEY, b"mine"))
+            error = await raises(StorageUnfit, store.create(KEY, b"mine"))
             assert "If-None-Match" in error.message
         assert server.objects == {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -11,8 +11,12 @@ class ReaderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a reader.
 
     Attributes:
-        cache_dir: folder for files of segments whose storage has no local files; only this
-            reader may use it. Empty: in the node's scratch folder.
+        cache_dir: folder for files of segments whose storage has no local files, S3's as an
+            example. Readers that share it take a part of their own each; what is there is used
+            again after a restart. Empty: in the node's scratch folder, which ends with the node.
+        cache_bytes: most that the files in it may take, of this reader; 0 for no limit but the
+            disk's. Segments that do not fit are fetched when they are read, in place of those
+            that were not read for the longest time.
         verify: `open` compares the checksums of all files when a segment is opened, about 10 ms
             for 100 MB that the system has in memory; `never` trusts storage.
         quarantine_s: how long a segment or index that was found damaged is not tried again;
@@ -27,6 +31,7 @@ class ReaderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     cache_dir: str = ""
+    cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     verify: Literal["open", "never"] = "open"
     quarantine_s: float = 5.0
     retention_s: float = 60.0

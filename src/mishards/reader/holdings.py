@@ -25,6 +25,7 @@ from mishards.log.entry import Entry, Mutation
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.reader.cache import CacheFull
 from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
 from mishards.reader.pending import PendingMutations
@@ -242,7 +243,9 @@ class Holdings:
 
     async def _open_ahead(self, state: CollectionState, segment_id: SegmentId) -> None:
         try:
-            await self._opener.open(state, segment_id)
+            await self._opener.open(state, segment_id, ahead=True)
+        except CacheFull as error:
+            _log.debug("segment %d is opened when it is asked for: %s", segment_id, error)
         except MishardsError as error:
             if segment_id in state.view.segments:
                 _log.warning("segment %d stays closed for now: %s", segment_id, error)
@@ -270,6 +273,7 @@ class Holdings:
         for collection in list(self._cold):
             self.warm(collection)
         await self._opener.retry(self.states)
+        await self._opener.keep_files(self.snapshot)
 
     async def _close(self, state: CollectionState, segments: Iterable[SegmentId]) -> None:
         for segment_id in segments:

@@ -7,6 +7,7 @@ index or applies deletes.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from mishards.segments.deletes import DeleteMask
 from mishards.segments.read import Segment
 
 RAW = "raw"
+READS = itertools.count()
+"""Counts reads, in all threads."""
 
 
 class AttachedIndex(NamedTuple):
@@ -36,9 +39,10 @@ class OpenSegment:
     Attributes:
         meta: of the newest metadata that named it.
         unique_keys: no primary key stands in two of its rows.
+        last_read: rises with each read of any segment.
     """
 
-    __slots__ = ("indexes", "mask", "meta", "segment", "unique_keys")
+    __slots__ = ("indexes", "last_read", "mask", "meta", "segment", "unique_keys")
 
     def __init__(self, meta: SegmentMeta, segment: Segment, mask: DeleteMask) -> None:
         self.meta = meta
@@ -46,6 +50,7 @@ class OpenSegment:
         self.mask = mask
         self.unique_keys = _are_unique(segment)
         self.indexes: dict[str, AttachedIndex] = {}
+        self.last_read = next(READS)
 
     def index(self, wanted: IndexMeta) -> VectorIndex | None:
         """The attached index that `wanted` describes; None when the raw vectors are searched."""

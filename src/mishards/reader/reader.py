@@ -20,6 +20,7 @@ from mishards.log.store import LogStore
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.reader.cache import FileCache
 from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
 from mishards.reader.damage import DamageReports, Report
@@ -30,6 +31,7 @@ from mishards.reader.holdings import Holdings
 from mishards.reader.plan import ReadState
 from mishards.reader.progress import Progress
 from mishards.reader.query import Querier
+from mishards.reader.room import Room
 from mishards.reader.search import Searcher
 from mishards.reader.segments import SegmentOpener
 from mishards.reader.states import CatchUp, ReadStates
@@ -89,11 +91,18 @@ class Reader:
         self._config = config
         self._node_id = node_id
         filters, masks = FilterCache(), MaskCache(config.mask_cache_bytes)
-        cache_dir = Path(config.cache_dir) if config.cache_dir else scratch / "reader"
+        cache = FileCache(
+            runtime,
+            Path(config.cache_dir) if config.cache_dir else scratch / "reader",
+            config.cache_bytes,
+            shared=bool(config.cache_dir),
+        )
+        self._files = SegmentFiles(runtime, store, cache, verify=config.verify == "open")
         self._in_use = VersionsInUse(lambda: self._holdings.oldest_version)
         self._opener = SegmentOpener(
             runtime,
-            SegmentFiles(runtime, store, cache_dir, verify=config.verify == "open"),
+            self._files,
+            Room(self._files, lambda: self._holdings.states.values()),
             self._in_use,
             DamageReports(runtime, report_damage),
             config.quarantine_s,
@@ -126,6 +135,7 @@ class Reader:
         await self._opener.close()
         for state in self._holdings.states.values():
             state.open.clear()
+        self._files.close()
 
     async def _tidy(self) -> None:
         while True:

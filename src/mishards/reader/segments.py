@@ -21,13 +21,14 @@ from mishards.core.schema import CollectionSchema
 from mishards.index.registry import family
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.models import DeleteFile, IndexMeta, SegmentIndex, SegmentMeta
-from mishards.metadata.snapshot import CollectionView
+from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.reader.collection import CollectionState
 from mishards.reader.damage import DamageReports
 from mishards.reader.deletes import DeletedKeys, LoggedDelete
 from mishards.reader.files import SegmentFiles
 from mishards.reader.opened import AttachedIndex, OpenSegment
 from mishards.reader.quarantine import DAMAGE, Quarantine
+from mishards.reader.room import Room
 from mishards.rpc.messages import ReportDamage
 from mishards.segments.deletes import DeleteMask
 from mishards.segments.read import open_segment
@@ -46,6 +47,7 @@ class SegmentOpener:
         self,
         runtime: Runtime,
         files: SegmentFiles,
+        room: Room,
         in_use: VersionsInUse,
         damage: DamageReports,
         pause_s: float,
@@ -55,14 +57,21 @@ class SegmentOpener:
         self._files = files
         self._in_use = in_use
         self._damage = damage
+        self._room = room
         self._opening: dict[SegmentId, asyncio.Task[OpenSegment]] = {}
         self.quarantine: Quarantine[SegmentKey] = Quarantine(runtime.monotonic_s, pause_s)
         self._indexes: Quarantine[IndexKey] = Quarantine(runtime.monotonic_s, pause_s)
 
-    async def open(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
+    async def open(
+        self, state: CollectionState, segment_id: SegmentId, *, ahead: bool = False
+    ) -> OpenSegment:
         """The segment, opened when it is not yet.
 
+        Args:
+            ahead: nobody has asked for it yet, so no open segment is closed to make room for it.
+
         Raises:
+            DiskFull: there is no room for its files; `CacheFull` when it was opened ahead.
             StalePlan: the newest metadata does not name it.
             SegmentNotFound, CorruptObject, StorageError: it cannot be opened; names the segment
                 and the file.
@@ -74,7 +83,7 @@ class SegmentOpener:
         task = self._opening.get(segment_id)
         if task is None:
             task = asyncio.get_running_loop().create_task(
-                self._open(state, segment_id), name=f"open segment {segment_id}"
+                self._open(state, segment_id, ahead), name=f"open segment {segment_id}"
             )
             self._opening[segment_id] = task
             task.add_done_callback(lambda done: self._opened(segment_id, done))
@@ -86,10 +95,12 @@ class SegmentOpener:
         if error is not None and not isinstance(error, StalePlan):
             _log.warning("segment %d cannot be opened: %s", segment_id, error)
 
-    async def _open(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
+    async def _open(
+        self, state: CollectionState, segment_id: SegmentId, ahead: bool
+    ) -> OpenSegment:
         try:
             with self._in_use.held():
-                opened = await self._open_sound(state, segment_id)
+                opened = await self._open_sound(state, segment_id, ahead)
         except DAMAGE as error:
             _named(state, segment_id)
             failure = type(error)(
@@ -101,16 +112,27 @@ class SegmentOpener:
         self.quarantine.release((state.view.id, segment_id))
         return opened
 
-    async def _open_sound(self, state: CollectionState, segment_id: SegmentId) -> OpenSegment:
-        meta, schema = _named(state, segment_id), state.view.schema
-        known = await self._known_deletes(state, meta, set())
-        logged = tuple(state.deletes.logged)
-        folder = await self._files.folder(meta)
+    async def _open_sound(
+        self, state: CollectionState, segment_id: SegmentId, ahead: bool
+    ) -> OpenSegment:
+        meta = _named(state, segment_id)
+        folder = await self._room.folder(meta, ahead=ahead)
         try:
-            opened = await self._runtime.blocking(_open_with, folder, meta, schema, known, logged)
+            return await self._open_files(state, meta, folder)
         except CorruptObject:
             await self._files.forget(meta)
             raise
+        except BaseException:
+            self._files.release(meta)
+            raise
+
+    async def _open_files(
+        self, state: CollectionState, meta: SegmentMeta, folder: Path
+    ) -> OpenSegment:
+        segment_id, schema = meta.id, state.view.schema
+        known = await self._known_deletes(state, meta, set())
+        logged = tuple(state.deletes.logged)
+        opened = await self._runtime.blocking(_open_with, folder, meta, schema, known, logged)
         await self.attach(state, opened)
         applied = set(known)
         while missing := await self._known_deletes(state, meta, applied):
@@ -234,7 +256,8 @@ class SegmentOpener:
             StalePlan: the newest metadata does not name it.
             StorageError: storage failed.
         """
-        await self.close_segment(state, segment_id)
+        if (opened := state.open.pop(segment_id, None)) is not None:
+            await self._files.forget(opened.meta)
         try:
             await self.open(state, segment_id)
         except DAMAGE as error:
@@ -242,14 +265,33 @@ class SegmentOpener:
         return None
 
     async def close_segment(self, state: CollectionState, segment_id: SegmentId) -> None:
-        """Let go of a segment; searches that use it end undisturbed."""
-        if (opened := state.open.pop(segment_id, None)) is not None:
+        """Let go of a segment; searches that use it end undisturbed. What is cached of one that
+        metadata still names stays there until its room is needed."""
+        if (opened := state.open.pop(segment_id, None)) is None:
+            return
+        if segment_id in state.view.segments:
+            self._files.release(opened.meta)
+        else:
             await self._files.forget(opened.meta)
 
     async def release(self, segments: Iterable[OpenSegment]) -> None:
         """As `close_segment`, of segments that are no longer found among the open ones."""
         for opened in segments:
             await self._files.forget(opened.meta)
+
+    async def keep_files(self, snapshot: MetadataSnapshot) -> None:
+        """Remove what is cached of segments and deletes that metadata does not name."""
+
+        def wanted(key: str) -> bool:
+            _, collection, *rest = key.split("/")
+            view = snapshot.collections.get(CollectionId(int(collection)))
+            if view is None:
+                return False
+            if len(rest) == 1:
+                return SegmentId(int(rest[0])) in view.segments
+            return any(file.name == rest[1] for file in view.meta.deletes)
+
+        await self._files.keep(wanted)
 
     async def close(self) -> None:
         """Cancel what is being opened."""

@@ -9,7 +9,7 @@ from mishards.core.ids import CollectionId, LogId, SegmentId, Timestamp
 from mishards.reader.collection import CollectionState
 from mishards.reader.growing_reads import GrowingSpan
 from mishards.reader.holdings import Holdings
-from mishards.reader.opened import OpenSegment
+from mishards.reader.opened import READS, OpenSegment
 from mishards.reader.plan import ReadState
 from mishards.reader.progress import Progress
 from mishards.reader.segments import SegmentOpener
@@ -133,6 +133,9 @@ def _read_state(
     segments: list[OpenSegment],
     failures: tuple[UnitFailure, ...],
 ) -> ReadState:
+    number = next(READS)
+    for opened in segments:
+        opened.last_read = number
     growing = None
     if at.growing:
         partitions = at.partitions or state.partitions

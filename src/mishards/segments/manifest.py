@@ -192,7 +192,7 @@ def verify_file(path: Path, expected: FileInfo) -> None:
         raise CorruptObject(
             f"segment file {path} has {size} bytes; {expected.size_bytes} are expected"
         )
-    _compare(found, expected, f"segment file {path}")
+    check_info(found, expected, f"segment file {path}")
 
 
 def unreadable(name: str, error: Exception) -> StorageError:
@@ -209,10 +209,11 @@ def check_bytes(data: bytes, expected: FileInfo, name: str) -> None:
     Raises:
         CorruptObject: they differ; `name` is for the message.
     """
-    _compare(FileInfo(size_bytes=len(data), checksum=crc32(data)), expected, name)
+    check_info(FileInfo(size_bytes=len(data), checksum=crc32(data)), expected, name)
 
 
-def _compare(found: FileInfo, expected: FileInfo, name: str) -> None:
+def check_info(found: FileInfo, expected: FileInfo, name: str) -> None:
+    """Compare what was found with what was noted. Raises as `check_bytes`."""
     if found != expected:
         raise CorruptObject(
             f"{name} has {found.size_bytes} bytes with checksum {found.checksum:08x}; "

@@ -61,6 +61,10 @@ class LocalStore:
         objects = [(key, self._path(key)) for key in keys]
         return await self._runtime.blocking(_get_all, objects)
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        path = self._path(key)
+        return await self._runtime.blocking(_get_part, key, path, start, size_bytes)
+
     async def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
         await self._runtime.blocking(_create, key, path, self._temporary(path), data)
@@ -129,10 +133,12 @@ def _errors(doing: str, key: str) -> Iterator[None]:
         raise StorageError(f"{doing} object {key!r} failed: {error}") from error
 
 
-def _get(key: str, path: Path) -> bytes:
+@contextmanager
+def _reading(key: str) -> Iterator[None]:
+    """As `_errors`, of an object that may not be there."""
     with _errors("reading", key):
         try:
-            return path.read_bytes()
+            yield
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectNotFound(f"object {key!r} does not exist") from error
 
@@ -149,6 +155,21 @@ def _get_all(objects: Sequence[tuple[str, Path]]) -> list[bytes | None]:
                 raise
             break
     return found
+
+
+def _get(key: str, path: Path) -> bytes:
+    with _reading(key):
+        return path.read_bytes()
+
+
+def _get_part(key: str, path: Path, start: int, size_bytes: int) -> bytes:
+    with _reading(key), path.open("rb", buffering=0) as file:
+        parts = []
+        file.seek(start)
+        while size_bytes and (part := file.read(size_bytes)):
+            parts.append(part)
+            size_bytes -= len(part)
+        return b"".join(parts)
 
 
 def _create(key: str, path: Path, temporary: Path, data: bytes) -> None:

@@ -32,6 +32,9 @@ class MemoryStore:
     async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
         return await get_one_by_one(self, keys)
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        return (await self.get(key))[start : start + size_bytes]
+
     async def create(self, key: str, data: bytes) -> None:
         check_key(key)
         if key in self._objects:

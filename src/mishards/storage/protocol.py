@@ -37,6 +37,12 @@ class ObjectStore(Protocol):
             StorageError: the first cannot be read; retriable.
         """
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        """So many bytes of the object from `start` on, which lies in it; fewer where it ends.
+
+        Raises as `get`.
+        """
+
     async def create(self, key: str, data: bytes) -> None:
         """Put if absent: the fence of the log. Exactly one of many concurrent calls succeeds.
 

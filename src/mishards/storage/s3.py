@@ -21,11 +21,11 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as Client
 
 from mishards.core.errors import (
-    ConfigError,
     DiskFull,
     ObjectExists,
     ObjectNotFound,
     StorageError,
+    StorageUnfit,
 )
 from mishards.core.runtime import Runtime
 from mishards.storage.keys import check_key, check_prefix
@@ -96,11 +96,17 @@ class S3Store:
             found.append(answer)
         return found
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        check_key(key)
+        async with self._errors("reading", key):
+            part = obstore.get_range_async(self._client, key, start=start, length=size_bytes)
+            return bytes(await self._answered(part, size_bytes))
+
     async def create(self, key: str, data: bytes) -> None:
         """As the protocol says; after a request whose end is not known it finds out.
 
         Raises:
-            ConfigError: the store creates what exists, so no log can be kept in it.
+            StorageUnfit: the store creates what exists, so no log can be kept in it.
         """
         check_key(key)
         await self.self_test()
@@ -186,7 +192,7 @@ class S3Store:
         """See, once, that an object is not created a second time.
 
         Raises:
-            ConfigError: it is not so; the store is unfit.
+            StorageUnfit: it is not so.
             StorageError, DiskFull: that cannot be told.
         """
         async with self._probing:
@@ -205,7 +211,7 @@ class S3Store:
             raise failure
         failure = await self._create_once(key, b"probe", "2")
         if failure is None:
-            raise ConfigError(
+            raise StorageUnfit(
                 f"{self._url.name} cannot be used as shared storage: it creates an object that "
                 "exists, so it does not honour If-None-Match: *; two writers could acknowledge "
                 "different entries of one log"

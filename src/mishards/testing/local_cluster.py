@@ -159,15 +159,19 @@ class LocalCluster:
         folder: for data, logs and temporary files of the processes.
         settings: `section.key=value`, given to every process.
         data: the data folder, where it is to lie elsewhere.
+        url: of the data, where it is to lie in no folder.
     """
 
-    def __init__(self, folder: Path, *settings: str, data: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *settings: str, data: Path | None = None, url: str = ""
+    ) -> None:
         self.folder = folder
         self.data = data or folder / "data"
+        self._where = url or str(self.data)
         self.temp = folder / "tmp"
         self.temp.mkdir(parents=True)
         self.port = free_port()
-        self._options: tuple[str, ...] = ("--data", str(self.data))
+        self._options: tuple[str, ...] = ("--data", self._where)
         for setting in settings:
             self._options += ("--set", setting)
         self._settings = {key: value for key, _, value in (one.partition("=") for one in settings)}
@@ -214,13 +218,13 @@ class LocalCluster:
 
     def report(self) -> ClusterReport:
         """What `mishards status` shows."""
-        options = {**self._settings, "cluster.data": str(self.data)}
+        options = {**self._settings, "cluster.data": self._where}
         config = load_config(options=options, environ={}).config
         return asyncio.run(cluster_report(config))
 
     def nodes(self) -> dict[str, NodeReport]:
         """Nodes that answer, by name; none before the first of them has made the data folder."""
-        if not self.data.exists():
+        if self._where == str(self.data) and not self.data.exists():
             return {}
         return {node.id: node for node in self.report().nodes if node.answers}
 

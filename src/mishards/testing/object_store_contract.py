@@ -58,6 +58,18 @@ class ObjectStoreContract:
 
         self.run(case)
 
+    def test_gives_parts_of_an_object(self) -> None:
+        async def case(store: ObjectStore) -> None:
+            data = bytes(range(256)) * 10
+            await store.put("folder/object", data)
+            for start, size in ((0, 1), (0, 2560), (0, 9999), (2559, 1), (2559, 5), (300, 700)):
+                part = await store.get_part("folder/object", start, size)
+                assert part == data[start : start + size], (start, size)
+            error = await raises(ObjectNotFound, store.get_part("folder/missing", 0, 1))
+            assert "folder/missing" in error.message
+
+        self.run(case)
+
     def test_put_replaces(self) -> None:
         async def case(store: ObjectStore) -> None:
             await store.put("a", b"longer than the second")

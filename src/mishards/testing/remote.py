@@ -157,6 +157,9 @@ class RemoteStore:
     async def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
         return await get_one_by_one(self, keys)
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await self._service.call(lambda: self._store.get_part(key, start, size_bytes))
+
     async def create(self, key: str, data: bytes) -> None:
         await self._service.call(lambda: self._store.create(key, data), storage_step("create", key))
 

@@ -22,6 +22,7 @@ from mishards.metadata.models import IndexMeta, SegmentIndex, SegmentMeta
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.segments.layout import MANIFEST, index_file, segment_key, vectors_file
 from mishards.segments.manifest import decode_manifest, file_info, verify_file
+from mishards.storage.fetch import fetch
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.build_job import Builder, BuildJob
 from mishards.writer.catalog import Catalog
@@ -220,7 +221,8 @@ class IndexBuilds:
         key = segment_key(segment.collection_id, segment.id, name)
         if (path := self._store.local_path(key)) is None:
             path = folder / name
-            await self._runtime.blocking(path.write_bytes, await self._store.get(key))
+            size_bytes = manifest.files[name].size_bytes
+            await fetch(self._store, self._runtime, key, size_bytes, path)
         await self._runtime.blocking(verify_file, path, manifest.files[name])
         return path
 

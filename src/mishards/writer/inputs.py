@@ -14,6 +14,7 @@ from mishards.core.runtime import Runtime
 from mishards.metadata.models import DeleteFile, SegmentMeta
 from mishards.segments.layout import COLUMNS, MANIFEST, deletes_key, segment_key
 from mishards.segments.manifest import decode_manifest
+from mishards.storage.fetch import fetch
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.construction import Construction
 from mishards.writer.merging import StoredDeletes, StoredSegment
@@ -51,10 +52,10 @@ class Inputs:
         await self._runtime.blocking(folder.mkdir)
         data = await self._store.get(key)
         await self._runtime.blocking((folder / MANIFEST).write_bytes, data)
-        for name in decode_manifest(data, key).files:
+        for name, info in decode_manifest(data, key).files.items():
             if with_vectors or name == COLUMNS:
-                found = await self._store.get(segment_key(meta.collection_id, meta.id, name))
-                await self._runtime.blocking((folder / name).write_bytes, found)
+                key = segment_key(meta.collection_id, meta.id, name)
+                await fetch(self._store, self._runtime, key, info.size_bytes, folder / name)
         return StoredSegment(meta, str(folder))
 
     async def deletes(

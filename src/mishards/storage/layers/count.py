@@ -15,7 +15,7 @@ class CountingStore:
     Attributes:
         calls: by operation (`get`, `get_all`, `create`, `put`, `put_file`, `list`, `delete`,
             `delete_all`).
-        bytes_read: given back by `get` and `get_all`.
+        bytes_read: given back by `get`, `get_part`, which counts as `get`, and `get_all`.
         bytes_written: handed to `create` and `put`.
     """
 
@@ -40,6 +40,12 @@ class CountingStore:
         found = await self._store.get_all(keys)
         self.bytes_read += sum(len(data) for data in found if data is not None)
         return found
+
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        self.calls["get"] += 1
+        data = await self._store.get_part(key, start, size_bytes)
+        self.bytes_read += len(data)
+        return data
 
     async def create(self, key: str, data: bytes) -> None:
         self.calls["create"] += 1

@@ -90,6 +90,13 @@ class FaultyStore:
         """Each object is a call of `get` to the plan."""
         return await get_one_by_one(self, keys)
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        """A call of `get` to the plan."""
+        fault = await self._before("get", key)
+        data = await self._store.get_part(key, start, size_bytes)
+        _after(fault, key)
+        return data
+
     async def create(self, key: str, data: bytes) -> None:
         fault = await self._before("create", key)
         await self._store.create(key, _torn(fault, data))

@@ -47,6 +47,9 @@ class RetryingStore:
             return []
         return await self._retry("get_all", keys[0], lambda: self._store.get_all(keys))
 
+    async def get_part(self, key: str, start: int, size_bytes: int) -> bytes:
+        return await self._retry("get", key, lambda: self._store.get_part(key, start, size_bytes))
+
     async def create(self, key: str, data: bytes) -> None:
         await self._store.create(key, data)
 
