@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pytest
 
+from mishards.testing.services.balancer import HaProxy, Nginx
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
@@ -57,6 +58,22 @@ def zookeeper() -> Iterator[ZooKeeper]:
     """As `etcd`."""
     with _installed(ZooKeeper) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def nginx() -> Iterator[Nginx]:
+    """One that is configured and started by the module's tests."""
+    found = _installed(Nginx)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def haproxy() -> Iterator[HaProxy]:
+    """As `nginx`."""
+    found = _installed(HaProxy)
+    yield found
+    found.close()
 
 
 def _installed(kind: type[S]) -> S:

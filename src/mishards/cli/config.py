@@ -1,15 +1,19 @@
-"""`mishards config`: every setting, its value and where it came from; and what each means."""
+"""`mishards config`: every setting, its value and where it came from, and what each means; files
+for balancers."""
 
 from __future__ import annotations
 
 import msgspec
 import typer
 
-from mishards.cli import tables
+from mishards.cli import balancers, tables
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
 from mishards.server.reference import configuration_page
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
+app.command("nginx")(balancers.nginx)
+app.command("haproxy")(balancers.haproxy)
+app.command("ingress")(balancers.ingress)
 _SECRETS = frozenset({"cluster.secret"})
 
 

@@ -110,7 +110,7 @@ class LocalProcess:
         def ready() -> bool:
             if self.exit_code is not None:
                 raise AssertionError(f"{self.name} ended with {self.exit_code}:\n{self.output()}")
-            return "ready" in self.output()
+            return " is ready" in self.output()
 
         wait_for(ready, f"{self.name} is ready")
         return self

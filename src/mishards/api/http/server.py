@@ -69,7 +69,7 @@ class HttpServer:
         self._socket = _bound(self._config)
         # `serve` would take the process's signals; its two halves do not.
         await self._server.startup(sockets=[self._socket])
-        _log.info("health is told at http://%s/readyz", self.address)
+        _log.info("the HTTP endpoint is at http://%s", self.address)
 
     async def close(self) -> None:
         """End; does nothing the second time, or before a start."""

@@ -75,6 +75,13 @@ class Server:
         """Called once, when it serves for the first time."""
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the process and its children; of none where it has ended."""
+        if self._process is None or not self.running:
+            return ()
+        return (self._process.pid, *_children(self._process.pid))
+
+    @property
     def running(self) -> bool:
         """Whether the process lives, frozen or not."""
         return self._process is not None and self._process.poll() is None
@@ -131,11 +138,15 @@ class Server:
         self.stop()
         self.start()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, and its children none."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def freeze(self) -> None:
         """SIGSTOP to it and its children: connections stand, and nothing answers."""
         self._signal_all(signal.SIGSTOP)
-        if self._process is not None:
-            pids = (self._process.pid, *_children(self._process.pid))
+        if pids := self.pids:
             # Its threads stop one after another, and until then they answer.
             wait_for(lambda: all(_stands_still(pid) for pid in pids), f"{self.name} stands still")
 
@@ -176,13 +187,11 @@ class Server:
 
     def _signal_all(self, number: signal.Signals) -> None:
         # It leads a session of its own; a child that made another group is found by its parent.
-        if self.running:
-            assert self._process is not None
-            for pid in (self._process.pid, *_children(self._process.pid)):
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
+        for pid in self.pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,0 +1,117 @@
+"""`mishards config nginx`, `haproxy`, `ingress`: a file for a balancer before the proxies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.server.balancing.haproxy import haproxy_file
+from mishards.server.balancing.ingress import ingress_file
+from mishards.server.balancing.nginx import nginx_file
+from mishards.server.balancing.plan import (
+    Algorithm,
+    BalancerPlan,
+    ProxyTarget,
+    checked_address,
+    named_proxies,
+    present_proxies,
+)
+from mishards.server.config import Config
+
+Proxies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--proxy",
+        help="host:port of a proxy, or host:port/port with that of its HTTP endpoint; may be "
+        "repeated. Without any, the proxies of the cluster's registry.",
+    ),
+]
+Drained = Annotated[
+    list[str] | None,
+    typer.Option("--drain", help="Name or address of a proxy that gets no new calls."),
+]
+Spread = Annotated[Algorithm, typer.Option("--algorithm", help="How calls are spread.")]
+Listen = Annotated[str, typer.Option("--listen", help="Address of the Milvus API.")]
+HttpListen = Annotated[
+    str, typer.Option("--http-listen", help="Address of the HTTP endpoints; none without it.")
+]
+
+
+def nginx(
+    proxy: Proxies = None,
+    drain: Drained = None,
+    algorithm: Spread = Algorithm.ROUND_ROBIN,
+    listen: Listen = "0.0.0.0:19530",
+    http_listen: HttpListen = "",
+    folder: Annotated[
+        str, typer.Option("--folder", help="Of the pid and temporary files; nginx's default.")
+    ] = "",
+    config: ConfigFile = None,
+    data: Data = None,
+    set: Settings = None,
+) -> None:
+    """Print a complete nginx.conf."""
+    plan = BalancerPlan(
+        proxies=_proxies(proxy, drain, configuration(config, data, set).config),
+        listen=checked_address(listen),
+        http_listen=http_listen and checked_address(http_listen),
+        algorithm=algorithm,
+        folder=folder,
+    )
+    print(nginx_file(plan), end="")
+
+
+def haproxy(
+    proxy: Proxies = None,
+    drain: Drained = None,
+    algorithm: Spread = Algorithm.ROUND_ROBIN,
+    listen: Listen = "0.0.0.0:19530",
+    http_listen: HttpListen = "",
+    config: ConfigFile = None,
+    data: Data = None,
+    set: Settings = None,
+) -> None:
+    """Print a complete haproxy.cfg."""
+    plan = BalancerPlan(
+        proxies=_proxies(proxy, drain, configuration(config, data, set).config),
+        listen=checked_address(listen),
+        http_listen=http_listen and checked_address(http_listen),
+        algorithm=algorithm,
+    )
+    print(haproxy_file(plan), end="")
+
+
+def ingress(
+    host: Annotated[str, typer.Option("--host", help="Name that clients connect to.")],
+    proxy: Proxies = None,
+    drain: Drained = None,
+    algorithm: Spread = Algorithm.ROUND_ROBIN,
+    secret: Annotated[
+        str, typer.Option("--tls-secret", help="Secret with the certificate of the name.")
+    ] = "mishards-tls",
+    service: Annotated[
+        str, typer.Option("--service", help="Existing Service of the proxies.")
+    ] = "",
+    config: ConfigFile = None,
+    data: Data = None,
+    set: Settings = None,
+) -> None:
+    """Print manifests of an Ingress for Kubernetes."""
+    loaded = configuration(config, data, set).config
+    plan = BalancerPlan(
+        proxies=() if service else _proxies(proxy, drain, loaded),
+        listen="",
+        algorithm=algorithm,
+    )
+    print(ingress_file(plan, host=host, secret=secret, service=service), end="")
+
+
+def _proxies(
+    named: list[str] | None, drained: list[str] | None, config: Config
+) -> tuple[ProxyTarget, ...]:
+    if named:
+        return named_proxies(named, drained or ())
+    return asyncio.run(present_proxies(config, drained or ()))

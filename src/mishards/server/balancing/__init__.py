@@ -1,0 +1,1 @@
+"""Configuration of balancers before the proxies, made from the present topology."""

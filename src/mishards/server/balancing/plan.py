@@ -1,0 +1,149 @@
+"""What a balancer has to know: the proxies, where they tell their health, and how to spread calls.
+
+Invariant: an address that reached a plan is `host:port` with a port and without blanks, so nothing
+else can get into a file that is made from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from mishards.core.errors import ConfigError, NotReady
+from mishards.core.runtime import SystemRuntime
+from mishards.discovery.protocol import NodeInfo
+from mishards.server.config import Config
+from mishards.server.seams import open_seams
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]|\*):(\d{1,5})")
+_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_WILDCARDS = ("0.0.0.0", "[::]", "*")
+
+
+class Algorithm(StrEnum):
+    """How calls are spread: in turn, to the least busy, or by the client's address."""
+
+    ROUND_ROBIN = "round_robin"
+    LEAST_CONNECTIONS = "least_connections"
+    CONSISTENT_HASH = "consistent_hash"
+
+
+class ProxyTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy as a balancer reaches it.
+
+    Attributes:
+        name: unique, of letters, digits, `_`, `.` and `-`.
+        address: of its Milvus API.
+        health: of its HTTP endpoint; empty where that is not known.
+        drained: whether it gets no new calls.
+    """
+
+    name: str
+    address: str
+    health: str = ""
+    drained: bool = False
+
+
+class BalancerPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file is made from.
+
+    Attributes:
+        listen: address of the Milvus API before the proxies.
+        http_listen: the same of their HTTP endpoints; empty for none.
+        folder: where the balancer keeps its pid and temporary files; empty for its own default.
+        longest_s: how long a call may take.
+    """
+
+    proxies: tuple[ProxyTarget, ...]
+    listen: str
+    http_listen: str = ""
+    algorithm: Algorithm = Algorithm.ROUND_ROBIN
+    folder: str = ""
+    longest_s: int = 600
+
+
+def checked_address(text: str) -> str:
+    """An address as given.
+
+    Raises:
+        ConfigError: it is no `host:port`.
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 0 < int(found.group(1)) <= 65535:
+        raise ConfigError(f"invalid address {text!r}: host:port is allowed")
+    return text
+
+
+def named_proxies(addresses: Sequence[str], drained: Sequence[str]) -> tuple[ProxyTarget, ...]:
+    """Proxies by their addresses: `host:port` of the Milvus API, or `host:port/port`, the second
+    that of the HTTP endpoint.
+
+    Raises:
+        ConfigError: one cannot be used, or `drained` names none of them.
+    """
+    found = []
+    for number, text in enumerate(addresses, 1):
+        address, separator, port = text.partition("/")
+        checked_address(address)
+        host = address.rpartition(":")[0]
+        health = checked_address(f"{host}:{port}") if separator else ""
+        found.append(ProxyTarget(name=f"proxy-{number}", address=address, health=health))
+    return _with_drained(found, drained)
+
+
+async def present_proxies(config: Config, drained: Sequence[str]) -> tuple[ProxyTarget, ...]:
+    """The proxies that the cluster's registry lists.
+
+    Raises:
+        NotReady: there are none.
+        ConfigError: there is no such data set, or `drained` names none of the proxies.
+        Unavailable: the registry cannot be reached.
+    """
+    config.require_data()
+    runtime = SystemRuntime(threads=2)
+    try:
+        seams = await open_seams(config, runtime)
+        try:
+            nodes = await seams.registry.nodes()
+        finally:
+            await seams.close()
+    finally:
+        await runtime.close()
+    found = [_target(node) for node in nodes if node.ready and node.edge]
+    if not found:
+        raise NotReady(
+            "the registry lists no proxy that serves: start one, or name them with "
+            "--proxy host:port"
+        )
+    return _with_drained(found, drained)
+
+
+def _target(node: NodeInfo) -> ProxyTarget:
+    return ProxyTarget(
+        name=_NAME.sub("-", node.id),
+        address=_reachable(node.edge, node.host),
+        health=_reachable(node.http, node.host) if node.http else "",
+    )
+
+
+def _reachable(address: str, machine: str) -> str:
+    """The address that others use; a node that listens everywhere is reached by its machine."""
+    host, _, port = address.rpartition(":")
+    return checked_address(f"{machine}:{port}" if host in _WILDCARDS else address)
+
+
+def _with_drained(
+    proxies: Sequence[ProxyTarget], drained: Sequence[str]
+) -> tuple[ProxyTarget, ...]:
+    known = {text for proxy in proxies for text in (proxy.name, proxy.address)}
+    if unknown := set(drained) - known:
+        raise ConfigError(
+            f"no proxy {min(unknown)!r} to drain; there are: {', '.join(sorted(known))}"
+        )
+    return tuple(
+        msgspec.structs.replace(proxy, drained=proxy.name in drained or proxy.address in drained)
+        for proxy in proxies
+    )
