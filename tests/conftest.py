@@ -10,6 +10,7 @@ import pytest
 
 from mishards.testing.services.balancer import HaProxy, Nginx
 from mishards.testing.services.etcd import Etcd
+from mishards.testing.services.kubernetes import KubernetesServer
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
 from mishards.testing.services.seaweedfs import SeaweedFs
@@ -74,6 +75,14 @@ def haproxy() -> Iterator[HaProxy]:
     found = _installed(HaProxy)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    """A running API server of the test kit; a test takes a namespace of its own."""
+    server = KubernetesServer(tmp_path_factory.mktemp("kubernetes")).start()
+    yield server
+    server.close()
 
 
 def _installed(kind: type[S]) -> S:

@@ -16,6 +16,7 @@ BUILTIN = {
     "postgresql": _SQL,
     "etcd": "mishards.discovery.election_etcd:open_etcd",
     "zookeeper": "mishards.discovery.election_zookeeper:open_zookeeper",
+    "kubernetes": "mishards.discovery.election_kubernetes:open_kubernetes",
 }
 
 

@@ -19,6 +19,7 @@ BUILTIN = {
     "postgresql": _SQL,
     "etcd": "mishards.discovery.etcd:open_etcd",
     "zookeeper": "mishards.discovery.zookeeper:open_zookeeper",
+    "kubernetes": "mishards.discovery.kubernetes:open_kubernetes",
 }
 
 TTL_S = 3.0

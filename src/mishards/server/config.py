@@ -27,12 +27,12 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         metadata: URL of the metadata store: `sqlite:///…`, `mariadb://…`, `mysql://…`,
             `postgresql://…`, `etcd://host:port[,host:port]/prefix`, or of a plugin; empty for
             SQLite in the data folder.
-        discovery: how nodes find each other: `sql` or `etcd` (beside the metadata), `static`, a
-            plugin, or a URL of one such as `zookeeper://host:port[,host:port]/prefix`; empty for
-            the metadata store.
-        election: where writers elect leaders: `sql` or `etcd` (beside the metadata), a plugin, or
-            a URL of one such as `zookeeper://host:port[,host:port]/prefix`; empty for the metadata
-            store.
+        discovery: how nodes find each other: `sql` or `etcd` (beside the metadata), `static`,
+            `kubernetes`, a plugin, or a URL of one such as
+            `zookeeper://host:port[,host:port]/prefix`; empty for the metadata store.
+        election: where writers elect leaders: `sql` or `etcd` (beside the metadata),
+            `kubernetes`, a plugin, or a URL of one such as
+            `zookeeper://host:port[,host:port]/prefix`; empty for the metadata store.
         nodes: for `static`: `role@address` of every node.
         routing: policy that maps segments to readers: `consistent_hash`, `rendezvous`, a plugin.
         logs: how many logs collections are spread over; each is led by one of the writers. More

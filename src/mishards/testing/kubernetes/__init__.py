@@ -1,0 +1,1 @@
+"""A server that answers as a Kubernetes API server does, as far as providers depend on it."""
