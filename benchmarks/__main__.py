@@ -13,7 +13,18 @@ from typing import Any
 
 from benchmarks.table import markdown
 
-SUITES = ("search", "hop", "engine", "memory", "compaction", "logs", "takeover", "commit", "backup")
+SUITES = (
+    "search",
+    "hop",
+    "engine",
+    "memory",
+    "compaction",
+    "logs",
+    "balancers",
+    "takeover",
+    "commit",
+    "backup",
+)
 _RESULTS = Path(__file__).parent / "results"
 
 

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,7 +23,9 @@ import pytest
 from pymilvus import MilvusException
 from typer.testing import CliRunner
 
+import mishards
 from mishards.cli.main import app
+from mishards.testing.certificates import Authority
 from mishards.testing.client_rows import (
     connected,
     contents,
@@ -288,3 +291,43 @@ def test_haproxy_asks_by_grpc_where_it_knows_no_http_endpoint(
                 assert f"proxies/{name} is DOWN" not in balancer.output()
     finally:
         balancer.close()
+
+
+def test_tls_to_clients_and_to_proxies_that_ask_for_a_certificate(
+    tmp_path: Path, haproxy: HaProxy, nginx: Nginx
+) -> None:
+    """HAProxy twice: it asks the HTTP endpoint, and by gRPC within TLS."""
+    authority = Authority(tmp_path)
+    served, shown = authority.issue("proxy"), authority.issue("balancer")
+    both = tmp_path / "both.pem"
+    both.write_bytes(Path(shown.certificate).read_bytes() + Path(shown.key).read_bytes())
+    tls = ("--certificate", str(both), "--proxy-certificate", str(both))
+    tls = (*tls, "--proxy-ca", authority.ca, "--proxy-name", "localhost")
+    port, http_port = free_port(), free_port()
+    known, unknown = f"127.0.0.1:{port}/{http_port}", f"127.0.0.1:{port}"
+    balancers = [HaProxy(), HaProxy(), Nginx()]
+    try:
+        for balancer, proxy in zip(balancers, (known, unknown, unknown), strict=True):
+            configured_by(balancer, "--proxy", proxy, *tls)
+            balancer.start()
+        for balancer in balancers[:2]:
+            # Without having heard anything, it takes a proxy for one that serves.
+            wait_for(lambda one=balancer: "proxy-1 is DOWN" in one.output(), "it has asked")  # type: ignore[misc]
+        options: dict[str, Any] = {
+            "proxy__tls_certificate": served.certificate,
+            "proxy__tls_key": served.key,
+            "proxy__tls_client_ca": authority.ca,
+            "proxy__linger_s": 0,
+            "http__enabled": True,
+            "http__port": http_port,
+        }
+        with mishards.start(port=port, **options):
+            for balancer in balancers[:2]:
+                wait_for(lambda one=balancer: "proxy-1 is UP" in one.output(), "it serves")  # type: ignore[misc]
+            for balancer in balancers:
+                host = f"https://localhost:{balancer.port}"
+                with connected(host, secure=True, server_pem_path=authority.ca) as client:
+                    assert client.list_collections() == []
+    finally:
+        for balancer in balancers:
+            balancer.close()

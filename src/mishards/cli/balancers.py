@@ -14,8 +14,11 @@ from mishards.server.balancing.nginx import nginx_file
 from mishards.server.balancing.plan import (
     Algorithm,
     BalancerPlan,
+    BalancerTls,
     ProxyTarget,
     checked_address,
+    checked_path,
+    checked_tls,
     named_proxies,
     present_proxies,
 )
@@ -35,6 +38,21 @@ Drained = Annotated[
 ]
 Spread = Annotated[Algorithm, typer.Option("--algorithm", help="How calls are spread.")]
 Listen = Annotated[str, typer.Option("--listen", help="Address of the Milvus API.")]
+Certificate = Annotated[
+    str, typer.Option("--certificate", help="PEM file of certificate and key: clients use TLS.")
+]
+ProxyCa = Annotated[
+    str, typer.Option("--proxy-ca", help="PEM file of the proxies' authority: they serve TLS.")
+]
+ProxyName = Annotated[
+    str, typer.Option("--proxy-name", help="What the proxies' certificates are for.")
+]
+ProxyCertificate = Annotated[
+    str,
+    typer.Option(
+        "--proxy-certificate", help="PEM file of certificate and key, for proxies that ask."
+    ),
+]
 HttpListen = Annotated[
     str, typer.Option("--http-listen", help="Address of the HTTP endpoints; none without it.")
 ]
@@ -49,6 +67,10 @@ def nginx(
     folder: Annotated[
         str, typer.Option("--folder", help="Of the pid and temporary files; nginx's default.")
     ] = "",
+    certificate: Certificate = "",
+    proxy_ca: ProxyCa = "",
+    proxy_name: ProxyName = "",
+    proxy_certificate: ProxyCertificate = "",
     config: ConfigFile = None,
     data: Data = None,
     set: Settings = None,
@@ -59,7 +81,8 @@ def nginx(
         listen=checked_address(listen),
         http_listen=http_listen and checked_address(http_listen),
         algorithm=algorithm,
-        folder=folder,
+        folder=checked_path(folder),
+        tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
     )
     print(nginx_file(plan), end="")
 
@@ -70,6 +93,10 @@ def haproxy(
     algorithm: Spread = Algorithm.ROUND_ROBIN,
     listen: Listen = "0.0.0.0:19530",
     http_listen: HttpListen = "",
+    certificate: Certificate = "",
+    proxy_ca: ProxyCa = "",
+    proxy_name: ProxyName = "",
+    proxy_certificate: ProxyCertificate = "",
     config: ConfigFile = None,
     data: Data = None,
     set: Settings = None,
@@ -80,6 +107,7 @@ def haproxy(
         listen=checked_address(listen),
         http_listen=http_listen and checked_address(http_listen),
         algorithm=algorithm,
+        tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
     )
     print(haproxy_file(plan), end="")
 
@@ -107,6 +135,17 @@ def ingress(
         algorithm=algorithm,
     )
     print(ingress_file(plan, host=host, secret=secret, service=service), end="")
+
+
+def _tls(certificate: str, proxy_ca: str, proxy_name: str, proxy_certificate: str) -> BalancerTls:
+    return checked_tls(
+        BalancerTls(
+            certificate=certificate,
+            proxy_ca=proxy_ca,
+            proxy_name=proxy_name,
+            proxy_certificate=proxy_certificate,
+        )
+    )
 
 
 def _proxies(

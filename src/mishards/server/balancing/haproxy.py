@@ -8,7 +8,7 @@ asked `/readyz` where all their HTTP endpoints are known, else the gRPC health s
 from __future__ import annotations
 
 from mishards.server.balancing.grpc_check import SERVING, check_request
-from mishards.server.balancing.plan import Algorithm, BalancerPlan, ProxyTarget
+from mishards.server.balancing.plan import Algorithm, BalancerPlan, BalancerTls, ProxyTarget
 
 _BALANCE = {
     Algorithm.ROUND_ROBIN: ("balance roundrobin",),
@@ -44,15 +44,13 @@ def haproxy_file(plan: BalancerPlan) -> str:
                     "retry-on conn-failure",
                     "option redispatch 1",
                 ),
-                _section(
-                    "frontend milvus", f"bind {plan.listen} proto h2", "default_backend proxies"
-                ),
+                _section("frontend milvus", _bind(plan), "default_backend proxies"),
                 _section(
                     "backend proxies",
                     *_BALANCE[plan.algorithm],
                     *(_HTTP_CHECK if http else _grpc_check()),
                     _CHECKS,
-                    *(_server(proxy, http=http) for proxy in plan.proxies),
+                    *(_server(proxy, plan.tls, http=http) for proxy in plan.proxies),
                 ),
                 *_http_sections(plan),
             ]
@@ -65,8 +63,23 @@ def _section(head: str, *lines: str) -> str:
     return "\n".join([head, *(f"    {line}" for line in lines)])
 
 
-def _server(proxy: ProxyTarget, *, http: bool) -> str:
-    words = ["server", proxy.name, proxy.address, "proto h2"]
+def _bind(plan: BalancerPlan) -> str:
+    if plan.tls.certificate:
+        return f"bind {plan.listen} ssl crt {plan.tls.certificate} alpn h2"
+    return f"bind {plan.listen} proto h2"
+
+
+def _server(proxy: ProxyTarget, tls: BalancerTls, *, http: bool) -> str:
+    words = ["server", proxy.name, proxy.address]
+    if tls.proxy_ca:
+        words += ["ssl alpn h2 verify required", f"ca-file {tls.proxy_ca}"]
+        words += [f"sni str({tls.proxy_name}) verifyhost {tls.proxy_name}"]
+        if tls.proxy_certificate:
+            words.append(f"crt {tls.proxy_certificate}")
+        if not http:
+            words.append(f"check-alpn h2 check-sni {tls.proxy_name}")
+    else:
+        words.append("proto h2")
     if http:
         host, _, port = proxy.health.rpartition(":")
         words += ["check-proto h1", f"addr {host}", f"port {port}"]
@@ -79,7 +92,7 @@ def _grpc_check() -> tuple[str, ...]:
     """The gRPC health service, whose request and answer HAProxy has to be given as bytes."""
     return (
         "option tcp-check",
-        "tcp-check connect",
+        "tcp-check connect default",
         f"tcp-check send-binary {check_request().hex()}",
         f"tcp-check expect binary {SERVING.hex()}",
     )

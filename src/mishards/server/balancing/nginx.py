@@ -7,7 +7,7 @@ nobody how it is: it learns from calls that fail, and passes over a proxy for a 
 
 from __future__ import annotations
 
-from mishards.server.balancing.plan import Algorithm, BalancerPlan
+from mishards.server.balancing.plan import Algorithm, BalancerPlan, BalancerTls
 
 _METHODS = {
     Algorithm.ROUND_ROBIN: (),
@@ -42,7 +42,7 @@ def _http(plan: BalancerPlan) -> list[str]:
         *_upstream("milvus", plan, {p.name: p.address for p in plan.proxies}),
         *_block(
             "server",
-            f"listen {plan.listen} http2;",
+            *_listen(plan),
             "# A proxy that is sent too much says so by name.",
             "client_max_body_size 0;",
             f"client_body_timeout {plan.longest_s}s;",
@@ -52,7 +52,7 @@ def _http(plan: BalancerPlan) -> list[str]:
             "http2_max_concurrent_streams 1024;",
             *_block(
                 "location /",
-                "grpc_pass grpc://milvus;",
+                *_pass(plan.tls),
                 "grpc_connect_timeout 2s;",
                 f"grpc_read_timeout {plan.longest_s}s;",
                 f"grpc_send_timeout {plan.longest_s}s;",
@@ -61,6 +61,33 @@ def _http(plan: BalancerPlan) -> list[str]:
             ),
         ),
         *_endpoints(plan),
+    ]
+
+
+def _listen(plan: BalancerPlan) -> list[str]:
+    certificate = plan.tls.certificate
+    if not certificate:
+        return [f"listen {plan.listen} http2;"]
+    return [
+        f"listen {plan.listen} ssl http2;",
+        f"ssl_certificate {certificate};",
+        f"ssl_certificate_key {certificate};",
+        "ssl_protocols TLSv1.2 TLSv1.3;",
+    ]
+
+
+def _pass(tls: BalancerTls) -> list[str]:
+    if not tls.proxy_ca:
+        return ["grpc_pass grpc://milvus;"]
+    own = tls.proxy_certificate
+    shown = [f"grpc_ssl_certificate {own};", f"grpc_ssl_certificate_key {own};"] if own else []
+    return [
+        "grpc_pass grpcs://milvus;",
+        "grpc_ssl_verify on;",
+        f"grpc_ssl_trusted_certificate {tls.proxy_ca};",
+        f"grpc_ssl_name {tls.proxy_name};",
+        "grpc_ssl_server_name on;",
+        *shown,
     ]
 
 

@@ -1,7 +1,7 @@
 """What a balancer has to know: the proxies, where they tell their health, and how to spread calls.
 
-Invariant: an address that reached a plan is `host:port` with a port and without blanks, so nothing
-else can get into a file that is made from it.
+Invariant: an address that reached a plan is `host:port`, a path and a name have no blanks, quotes
+or brackets: nothing else can get into a file that is made from it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mishards.server.seams import open_seams
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]|\*):(\d{1,5})")
 _NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_PATH = re.compile(r"[\w./@+=,-]*")
 _WILDCARDS = ("0.0.0.0", "[::]", "*")
 
 
@@ -47,6 +48,22 @@ class ProxyTarget(msgspec.Struct, frozen=True, kw_only=True):
     drained: bool = False
 
 
+class BalancerTls(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of PEM files, as the balancer finds them; an empty one turns that part off.
+
+    Attributes:
+        certificate: with its key in the same file, shown to clients: they have to use TLS.
+        proxy_ca: authority of the proxies' certificates: they are spoken to by TLS.
+        proxy_name: what these certificates are for; has to be given with `proxy_ca`.
+        proxy_certificate: with its key in the same file, shown to proxies that ask for one.
+    """
+
+    certificate: str = ""
+    proxy_ca: str = ""
+    proxy_name: str = ""
+    proxy_certificate: str = ""
+
+
 class BalancerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a file is made from.
 
@@ -63,6 +80,7 @@ class BalancerPlan(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: Algorithm = Algorithm.ROUND_ROBIN
     folder: str = ""
     longest_s: int = 600
+    tls: BalancerTls = BalancerTls()
 
 
 def checked_address(text: str) -> str:
@@ -75,6 +93,34 @@ def checked_address(text: str) -> str:
     if found is None or not 0 < int(found.group(1)) <= 65535:
         raise ConfigError(f"invalid address {text!r}: host:port is allowed")
     return text
+
+
+def checked_path(text: str) -> str:
+    """A path as given.
+
+    Raises:
+        ConfigError: it cannot stand in a balancer's file as it is.
+    """
+    if not _PATH.fullmatch(text):
+        raise ConfigError(
+            f"invalid path {text!r}: letters, digits and any of . / @ + = , _ - are allowed"
+        )
+    return text
+
+
+def checked_tls(tls: BalancerTls) -> BalancerTls:
+    """The same.
+
+    Raises:
+        ConfigError: a path or the name cannot be used, or the name is missing.
+    """
+    for text in msgspec.structs.astuple(tls):
+        checked_path(text)
+    if bool(tls.proxy_ca) != bool(tls.proxy_name):
+        raise ConfigError("--proxy-ca and --proxy-name are given together, or not at all")
+    if tls.proxy_certificate and not tls.proxy_ca:
+        raise ConfigError("--proxy-certificate needs --proxy-ca")
+    return tls
 
 
 def named_proxies(addresses: Sequence[str], drained: Sequence[str]) -> tuple[ProxyTarget, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mishards.core.errors import ConfigError
@@ -11,7 +13,14 @@ from mishards.server.balancing.grpc_check import check_request
 from mishards.server.balancing.haproxy import haproxy_file
 from mishards.server.balancing.ingress import ingress_file
 from mishards.server.balancing.nginx import nginx_file
-from mishards.server.balancing.plan import Algorithm, BalancerPlan, checked_address, named_proxies
+from mishards.server.balancing.plan import (
+    Algorithm,
+    BalancerPlan,
+    BalancerTls,
+    checked_address,
+    checked_tls,
+    named_proxies,
+)
 
 DEPLOY = Path(__file__).resolve().parents[4] / "deploy"
 ADDRESSES = ("10.0.0.11:19530/9091", "10.0.0.12:19530/9091")
@@ -104,3 +113,38 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         checked_address(text)
     with pytest.raises(ConfigError, match="host:port is allowed"):
         named_proxies([text], [])
+
+
+def test_tls_on_either_side() -> None:
+    tls = BalancerTls(
+        certificate="/e/site.pem", proxy_ca="/e/ca.pem", proxy_name="p.x", proxy_certificate="/e/b"
+    )
+    secure = msgspec.structs.replace(plan(), tls=checked_tls(tls))
+    nginx, haproxy = nginx_file(secure), haproxy_file(secure)
+    for line in (
+        "listen 0.0.0.0:19530 ssl http2;",
+        "ssl_certificate_key /e/site.pem;",
+        "grpc_pass grpcs://milvus;",
+        "grpc_ssl_verify on;",
+        "grpc_ssl_name p.x;",
+        "grpc_ssl_certificate_key /e/b;",
+    ):
+        assert f" {line}\n" in nginx
+    assert "bind 0.0.0.0:19530 ssl crt /e/site.pem alpn h2" in haproxy
+    assert "ssl alpn h2 verify required ca-file /e/ca.pem sni str(p.x)" in haproxy
+    assert "proto h2\n" not in haproxy
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        (BalancerTls(proxy_ca="/ca"), "together"),
+        (BalancerTls(proxy_name="n"), "together"),
+        (BalancerTls(proxy_certificate="/b"), "needs --proxy-ca"),
+        (BalancerTls(certificate="/a b"), "'/a b'"),
+        (BalancerTls(proxy_ca="/a", proxy_name="n; }"), "'n; }'"),
+    ],
+)
+def test_tls_that_cannot_be_is_refused(tls: BalancerTls, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        checked_tls(tls)
