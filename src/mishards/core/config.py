@@ -2,7 +2,8 @@
 
 The order, the strongest last: default, TOML file, `MISHARDS_<SECTION>_<KEY>`, command line.
 Invariants: nothing is read at import; an unknown section or key stops the start with the nearest
-known name; every value's origin is kept.
+known name; every value's origin is kept; variables that begin with `MISHARDS_TEST_` are the test
+suite's and mean nothing here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 from mishards.core.errors import ConfigError
 
 PREFIX = "MISHARDS_"
+TEST_PREFIX = f"{PREFIX}TEST_"
 C = TypeVar("C", bound=msgspec.Struct)
 
 
@@ -95,7 +97,7 @@ def _from_environment(
     known = {f"{PREFIX}{s}_{k}".upper(): f"{s}.{k}" for s, keys in sections.items() for k in keys}
     found = {}
     for name, value in environ.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX):
             continue
         if name not in known:
             raise _unknown(name, known)

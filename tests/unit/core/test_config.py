@@ -55,6 +55,13 @@ def test_what_cannot_be_used_is_named(options, part):
     assert part in caught.value.message
 
 
+def test_variables_of_the_test_suite_mean_nothing_here():
+    environ = {"MISHARDS_TEST_CONSUL": "consul://127.0.0.1", "MISHARDS_TEST_": "x"}
+    assert load(Whole, environ=environ).config == Whole()
+    with pytest.raises(ConfigError, match="MISHARDS_TESTED"):
+        load(Whole, environ={"MISHARDS_TESTED": "x"})
+
+
 def test_an_unknown_variable_or_table_stops_the_start(tmp_path):
     with pytest.raises(ConfigError, match="MISHARDS_WEB_PORT"):
         load(Whole, environ={"MISHARDS_WEB_PROT": "1"})
