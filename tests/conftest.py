@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pytest
 
+from mishards.testing.consul_server import ConsulServer
 from mishards.testing.services.balancer import HaProxy, Nginx
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.kubernetes import KubernetesServer
@@ -83,6 +84,22 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesS
     server = KubernetesServer(tmp_path_factory.mktemp("kubernetes")).start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def consul() -> Iterator[ConsulServer]:
+    """A server that answers as Consul does; a test takes a prefix of its own."""
+    with ConsulServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def real_consul() -> str:
+    """`consul://host:port` of a real Consul, where one is at hand."""
+    url = os.environ.get("MISHARDS_TEST_CONSUL", "")
+    if not url:
+        pytest.skip("MISHARDS_TEST_CONSUL names no Consul, as consul://[token:…@]host:port")
+    return url.rstrip("/")
 
 
 def _installed(kind: type[S]) -> S:

@@ -11,6 +11,7 @@ from mishards.core.errors import PluginError
 from mishards.core.runtime import Runtime
 from mishards.discovery.election import Election
 from mishards.discovery.election_registry import open_election
+from mishards.testing.consul_server import ConsulServer
 from mishards.testing.election_contract import ElectionContract, ElectionServerContract
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
@@ -72,6 +73,25 @@ class TestZooKeeperElection(ElectionServerContract):
     def _prefix(self, zookeeper: ZooKeeper) -> None:
         self.server = zookeeper
         self.url = zookeeper.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Election:
+        return open_election(self.url, runtime)
+
+
+class TestConsulElection(ElectionServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, consul: ConsulServer) -> None:
+        self.server = consul
+        self.url = consul.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Election:
+        return open_election(self.url, runtime)
+
+
+class TestRealConsulElection(ElectionContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, real_consul: str) -> None:
+        self.url = f"{real_consul}/t{uuid4().hex}"
 
     async def open(self, runtime: Runtime) -> Election:
         return open_election(self.url, runtime)

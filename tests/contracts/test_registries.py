@@ -11,6 +11,7 @@ from mishards.core.runtime import Runtime
 from mishards.discovery.memory import MemoryRegistry
 from mishards.discovery.protocol import Registry
 from mishards.discovery.registry import open_registry
+from mishards.testing.consul_server import ConsulServer
 from mishards.testing.registry_contract import (
     TTL_S,
     RegistryContract,
@@ -85,6 +86,25 @@ class TestZooKeeperRegistry(RegistryServerContract):
     def _prefix(self, zookeeper: ZooKeeper) -> None:
         self.server = zookeeper
         self.url = zookeeper.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry(self.url, runtime, ttl_s=TTL_S)
+
+
+class TestConsulRegistry(RegistryServerContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, consul: ConsulServer) -> None:
+        self.server = consul
+        self.url = consul.database(f"t{uuid4().hex}")
+
+    async def open(self, runtime: Runtime) -> Registry:
+        return open_registry(self.url, runtime, ttl_s=TTL_S)
+
+
+class TestRealConsulRegistry(RegistryContract):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, real_consul: str) -> None:
+        self.url = f"{real_consul}/t{uuid4().hex}"
 
     async def open(self, runtime: Runtime) -> Registry:
         return open_registry(self.url, runtime, ttl_s=TTL_S)

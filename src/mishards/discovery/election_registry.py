@@ -15,6 +15,7 @@ BUILTIN = {
     "mariadb": _SQL,
     "postgresql": _SQL,
     "etcd": "mishards.discovery.election_etcd:open_etcd",
+    "consul": "mishards.discovery.election_consul:open_consul",
     "zookeeper": "mishards.discovery.election_zookeeper:open_zookeeper",
     "kubernetes": "mishards.discovery.election_kubernetes:open_kubernetes",
 }

@@ -18,6 +18,7 @@ BUILTIN = {
     "mariadb": _SQL,
     "postgresql": _SQL,
     "etcd": "mishards.discovery.etcd:open_etcd",
+    "consul": "mishards.discovery.consul:open_consul",
     "zookeeper": "mishards.discovery.zookeeper:open_zookeeper",
     "kubernetes": "mishards.discovery.kubernetes:open_kubernetes",
 }

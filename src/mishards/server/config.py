@@ -29,10 +29,12 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             SQLite in the data folder.
         discovery: how nodes find each other: `sql` or `etcd` (beside the metadata), `static`,
             `kubernetes`, a plugin, or a URL of one such as
-            `zookeeper://host:port[,host:port]/prefix`; empty for the metadata store.
+            `zookeeper://host:port[,host:port]/prefix` or `consul://host:port/prefix`; empty for
+            the metadata store.
         election: where writers elect leaders: `sql` or `etcd` (beside the metadata),
             `kubernetes`, a plugin, or a URL of one such as
-            `zookeeper://host:port[,host:port]/prefix`; empty for the metadata store.
+            `zookeeper://host:port[,host:port]/prefix` or `consul://host:port/prefix`; empty for
+            the metadata store.
         nodes: for `static`: `role@address` of every node.
         routing: policy that maps segments to readers: `consistent_hash`, `rendezvous`, a plugin.
         logs: how many logs collections are spread over; each is led by one of the writers. More

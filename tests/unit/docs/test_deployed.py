@@ -15,7 +15,7 @@ from mishards.server.config import load_config
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
 
-@pytest.mark.parametrize("system", ["zookeeper"])
+@pytest.mark.parametrize("system", ["consul", "zookeeper"])
 def test_an_example_names_a_registry_and_an_election_that_can_be_opened(system: str) -> None:
     cluster = load_config(DEPLOY / system / "mishards.toml", environ={}).config.cluster
     assert cluster.discovery.startswith(f"{system}://")
