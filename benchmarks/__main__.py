@@ -24,6 +24,7 @@ SUITES = (
     "takeover",
     "commit",
     "backup",
+    "s3",
 )
 _RESULTS = Path(__file__).parent / "results"
 

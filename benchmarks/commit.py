@@ -27,6 +27,7 @@ class Latency(NamedTuple):
     per_second: float
     p50_ms: float
     p99_ms: float
+    done: int
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
@@ -42,16 +43,17 @@ def run(quick: bool) -> list[dict[str, Any]]:
         for clients in _CLIENTS:
             for _ in range(rounds):
                 for name, uri in uris.items():
-                    measured = _measured(uri, clients, seconds)
-                    found.setdefault((name, clients), []).append(measured)
+                    latency = measured(uri, clients, seconds)
+                    found.setdefault((name, clients), []).append(latency)
     return [
         one
         for clients in _CLIENTS
-        for one in _rows(clients, _median(found[_OURS, clients]), _median(found[_LITE, clients]))
+        for one in _rows(clients, median(found[_OURS, clients]), median(found[_LITE, clients]))
     ]
 
 
-def _measured(uri: str, clients: int, seconds: float) -> Latency:
+def measured(uri: str, clients: int, seconds: float) -> Latency:
+    """What so many clients see of upserts, for so long."""
     share = -(-clients // _PROCESSES)
     loads = [
         Load("upsert", min(share, clients - first), first) for first in range(0, clients, share)
@@ -65,10 +67,10 @@ def _measured(uri: str, clients: int, seconds: float) -> Latency:
     latencies = [1000 * (call.ended_s - call.began_s) for call in done]
     p50, p99 = np.percentile(latencies, [50, 99])
     lasted_s = max(call.ended_s for call in done) - began_s
-    return Latency(len(done) / lasted_s, float(p50), float(p99))
+    return Latency(len(done) / lasted_s, float(p50), float(p99), len(done))
 
 
-def _median(rounds: list[Latency]) -> Latency:
+def median(rounds: list[Latency]) -> Latency:
     """The median round by upserts per second."""
     return sorted(rounds)[len(rounds) // 2]
 

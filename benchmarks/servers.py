@@ -51,11 +51,17 @@ def peer_python(name: str, packages: Sequence[str]) -> str:
 
 
 @contextmanager
-def mishards(*options: str) -> Iterator[str]:
-    """`mishards up` with the options; yields the URI of its Milvus API."""
+def mishards(*options: str, url: str = "") -> Iterator[str]:
+    """`mishards up` with the options; yields the URI of its Milvus API.
+
+    Args:
+        url: of the data; empty for a folder. Metadata lies in a folder either way.
+    """
     with temporary_folder() as data:
         port = free_port()
-        command = [sys.executable, "-m", "mishards", "up", "--data", str(data)]
+        command = [sys.executable, "-m", "mishards", "up", "--data", url or str(data)]
+        if url:
+            command += ["--set", f"cluster.metadata=sqlite:///{data}/metadata.db"]
         with process([*command, "--port", str(port), *options]):
             yield wait_until_ready(f"http://127.0.0.1:{port}")
 

@@ -40,6 +40,8 @@ class TestLayeredStore(TestLocalStore):
 
 
 class TestS3Store(ObjectStoreContract):
+    rivalries = 3
+
     @pytest.fixture(autouse=True)
     def _prefix(self, seaweedfs: SeaweedFs) -> None:
         self.url = seaweedfs.data(uuid4().hex)

@@ -46,6 +46,8 @@ _REQUESTS = 16
 _PER_DELETE = 1000
 _CREATE_LIMITS = 2
 """For how many times `timeout_s` a create is tried to be settled."""
+_ATTEMPTS = 2
+"""A second one for a connection that was forgotten; who asks goes on asking by itself."""
 _PAUSE_S = 0.1
 _PROBES = "self-test/"
 _NUMBER = re.compile(r"\d{20}\Z")
@@ -294,4 +296,4 @@ def open_s3(url: str, runtime: Runtime) -> ObjectStore:
     """
     parsed = parse_s3_url(url)
     store = S3Store(open_client(parsed, runtime), parsed, runtime)
-    return RetryingStore(store, runtime, first_pause_s=_PAUSE_S)
+    return RetryingStore(store, runtime, attempts=_ATTEMPTS, first_pause_s=_PAUSE_S)

@@ -14,7 +14,7 @@ import msgspec
 from mishards.core.errors import ConfigError
 from mishards.storage.keys import check_key
 
-TIMEOUT_S = 4.0
+TIMEOUT_S = 3.0
 _OPTIONS = ("endpoint", "region", "style", "ca", "credentials", "profile", "timeout_s")
 _STYLES = ("path", "host")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")

@@ -28,7 +28,13 @@ BAD_KEYS = ("", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", ".a", 
 
 
 class ObjectStoreContract:
-    """Inherit, and override `open`."""
+    """Inherit, and override `open`.
+
+    Attributes:
+        rivalries: how often handles compete for one object; fewer where that takes long.
+    """
+
+    rivalries = 10
 
     async def open(self, runtime: Runtime) -> ObjectStore:
         """One more handle to this test's storage."""
@@ -140,7 +146,7 @@ class ObjectStoreContract:
             runtime = SystemRuntime()
             stores = [await self.open(runtime) for _ in range(4)]
             try:
-                for number in range(10):
+                for number in range(self.rivalries):
                     contents = [f"{number} by {index}".encode() for index in range(4)]
                     outcomes = await asyncio.gather(
                         *(

@@ -11,6 +11,7 @@ from mishards.core.runtime import SystemRuntime
 from mishards.discovery.election_registry import open_election
 from mishards.discovery.registry import open_registry
 from mishards.server.config import load_config
+from mishards.storage.s3_url import parse_s3_url
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
@@ -28,3 +29,10 @@ def test_an_example_names_a_registry_and_an_election_that_can_be_opened(system: 
         await runtime.close()
 
     asyncio.run(open_both())
+
+
+def test_the_example_on_s3_names_a_store_and_no_key() -> None:
+    config = load_config(DEPLOY / "s3" / "mishards.toml", environ={}).config
+    assert parse_s3_url(config.cluster.data).credentials
+    assert config.metadata_url.startswith("postgresql://")
+    assert config.reader.cache_dir

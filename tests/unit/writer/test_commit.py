@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -68,6 +69,32 @@ def test_what_arrives_meanwhile_shares_the_next_entry() -> None:
             assert len({answer.seq for answer in answers}) == 2
             stamps = [answer.timestamp for answer in answers]
             assert stamps == sorted(set(stamps))
+
+    asyncio.run(scene())
+
+
+def test_the_longer_a_create_takes_the_more_the_next_entry_holds() -> None:
+    """Nothing waits for company, and a slow store is not asked more often than it answers: one
+    request for all that came during the one before."""
+    came_during = [1, 30, 7, 2]
+
+    async def scene() -> None:
+        async with bench_open() as bench:
+            writer, view = await _with_collection(bench)
+            before = bench.store.creates
+            bench.store.hold = asyncio.Event()
+            calls = [asyncio.create_task(insert(writer, view, [0]))]
+            for number, count in enumerate(came_during, start=1):
+                await until(lambda number=number: bench.store.creates == before + number)
+                calls += [asyncio.create_task(insert(writer, view, [n])) for n in range(count)]
+                await asyncio.sleep(0)
+                under_way, bench.store.hold = bench.store.hold, asyncio.Event()
+                under_way.set()
+            await until(lambda: bench.store.creates == before + 1 + len(came_during))
+            bench.store.hold.set()
+            held = Counter(answer.seq for answer in await asyncio.gather(*calls))
+            assert [held[seq] for seq in sorted(held)] == [1, *came_during]
+            assert bench.store.creates == before + 1 + len(came_during)
 
     asyncio.run(scene())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Sequence
 from importlib import metadata
@@ -14,6 +15,10 @@ from mishards.testing.services.server import Server, lacking, program
 
 _BUCKET = "mishards"
 _ID, _SECRET = "a-key-id", "a-secret-key"
+_REQUESTS = re.compile(
+    rf'^SeaweedFS_s3_request_total{{bucket="{_BUCKET}",code="\d+",type="(\w+)"}} (\S+)$',
+    re.MULTILINE,
+)
 _PARTS = ("s3", "master", "volume", "filer")
 
 
@@ -21,7 +26,7 @@ class SeaweedFs(Server):
     """See `Server`; `data` gives an empty part of a bucket."""
 
     name = "SeaweedFS"
-    ports = 2 * len(_PARTS)
+    ports = 2 * len(_PARTS) + 1
     stop_signal = signal.SIGKILL  # a gentle end takes half a minute
 
     @classmethod
@@ -65,7 +70,9 @@ class SeaweedFs(Server):
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             *(f"-{part}.port={port}" for part, port in zip(_PARTS, ports[:4], strict=True)),
-            *(f"-{part}.port.grpc={port}" for part, port in zip(_PARTS, ports[4:], strict=True)),
+            *(f"-{part}.port.grpc={port}" for part, port in zip(_PARTS, ports[4:8], strict=True)),
+            f"-metricsPort={ports[8]}",
+            "-metricsIp=127.0.0.1",
         )
 
     def answers(self) -> bool:
@@ -85,6 +92,15 @@ class SeaweedFs(Server):
         of a proxy, where one is given."""
         where = f"endpoint={endpoint or self.endpoint}&credentials={self.credentials}"
         return f"s3://{_BUCKET}/{name}?{where}"
+
+    def requests(self) -> dict[str, int]:
+        """How many requests of each kind (`GET`, `PUT`, `LIST`, `DELETE`) it has answered for the
+        bucket since it started."""
+        page = requests.get(f"http://127.0.0.1:{self.more_ports[7]}/metrics", timeout=5).text
+        found: dict[str, int] = {}
+        for kind, count in _REQUESTS.findall(page):
+            found[kind] = found.get(kind, 0) + int(float(count))
+        return found
 
     @property
     def _filer(self) -> str:
