@@ -20,6 +20,7 @@ from mishards.backup.session import data_session
 from mishards.backup.target import BackupTarget, Removed
 from mishards.core.errors import ConfigError, InvalidParameter
 from mishards.core.runtime import Runtime, SystemRuntime
+from mishards.core.secret import redact
 from mishards.server.config import Config
 from mishards.server.scratch import node_scratch
 from mishards.storage.protocol import ObjectStore
@@ -125,7 +126,7 @@ async def _runtime() -> AsyncIterator[Runtime]:
 async def _place(url: str, runtime: Runtime, *, create: bool) -> AsyncIterator[BackupTarget]:
     folder = _folder(url)
     if folder is not None and not create and not folder.is_dir():
-        raise ConfigError(f"no backups at {url!r}: there is no such folder")
+        raise ConfigError(f"no backups at {redact(url)!r}: there is no such folder")
     store = open_store(url, runtime)
     try:
         yield BackupTarget(store)

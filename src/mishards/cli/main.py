@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from types import TracebackType
 
 import typer
 
 from mishards.cli import backup, check, config, handover, repair, restore, roles, status, up
 from mishards.core.errors import MishardsError
+from mishards.core.secret import redact
+from mishards.observability import logs
 
 app = typer.Typer(
     name="mishards",
@@ -32,8 +36,18 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run the command; an error of the project's own is one line and exit code 1."""
+    logs.guard()
+    sys.excepthook = _show_defect
     try:
         app()
     except MishardsError as error:
-        print(f"mishards: {error.message}", file=sys.stderr)
+        print(f"mishards: {redact(error.message)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _show_defect(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print what Python would, without passwords."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(redact(text), end="", file=sys.stderr)

@@ -33,9 +33,9 @@ def configuration(
     chosen: dict[str, Any] = {"cluster.data": data}
     for name, value in options.items():
         chosen[name.replace("__", ".")] = value
-    for setting in settings or []:
+    for number, setting in enumerate(settings or [], 1):
         key, separator, value = setting.partition("=")
-        if not separator:
-            raise ConfigError(f"--set takes section.key=value, not {setting!r}")
+        if not separator:  # it is not shown, for it may be a secret
+            raise ConfigError(f"--set takes section.key=value; number {number} has no '='")
         chosen[key.strip()] = value
     return load_config(file, chosen)

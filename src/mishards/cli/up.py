@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.core.config import FILE_SUFFIX, setting_kinds, variable
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import SystemRuntime
+from mishards.core.secret import is_confidential, secrets_in
 from mishards.observability import logs
 from mishards.server.config import Config
 from mishards.server.lifecycle import RunningNode
@@ -36,22 +38,34 @@ def up(
             raise ConfigError(f"--readers {readers} needs --processes: one process has one reader")
         run_node(loaded.config, ("writer", "reader", "proxy"), _say)
         return
-    options = _options(config, loaded.config, set)
-    run_to_end(_supervise(loaded.config, readers, options))
+    options, environ = _told(config, loaded.config, set or [])
+    run_to_end(_supervise(loaded.config, readers, options, environ))
 
 
-def _options(file: Path | None, config: Config, settings: list[str] | None) -> list[str]:
-    """What every child is told."""
+def _told(
+    file: Path | None, config: Config, settings: list[str]
+) -> tuple[list[str], dict[str, str]]:
+    """What every child is told: options, which all users of the machine can see, and its
+    environment, which they cannot."""
+    kinds = setting_kinds(Config)
     options = ["--data", config.cluster.data]
+    environ = dict(os.environ)
     if file is not None:
         options += ["--config", str(file)]
-    for setting in settings or []:
-        options += ["--set", setting]
-    return options
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if is_confidential(kinds.get(key.strip())):
+            environ[variable(key.strip())] = value
+            environ.pop(variable(key.strip() + FILE_SUFFIX), None)
+        else:
+            options += ["--set", setting]
+    return options, environ
 
 
-async def _supervise(config: Config, readers: int, options: list[str]) -> None:
-    logs.configure(config.cluster.log_level)
+async def _supervise(
+    config: Config, readers: int, options: list[str], environ: dict[str, str]
+) -> None:
+    logs.configure(config.cluster.log_level, secrets_in(config))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,7 +74,7 @@ async def _supervise(config: Config, readers: int, options: list[str]) -> None:
     try:
         with node_scratch() as sockets:
             plans = cluster_plan(readers, options, config.proxy.port, sockets)
-            await Supervisor(runtime, plans, os.environ).run(stop, lambda: None)
+            await Supervisor(runtime, plans, environ).run(stop, lambda: None)
     finally:
         await runtime.close()
 

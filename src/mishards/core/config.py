@@ -1,9 +1,10 @@
 """Configuration: sections of frozen structs, from defaults, a file, the environment and options.
 
-The order, the strongest last: default, TOML file, `MISHARDS_<SECTION>_<KEY>`, command line.
-Invariants: nothing is read at import; an unknown section or key stops the start with the nearest
-known name; every value's origin is kept; variables that begin with `MISHARDS_TEST_` are the test
-suite's and mean nothing here.
+The order, the strongest last: default, TOML file, `MISHARDS_<SECTION>_<KEY>`, command line. For
+each setting that is not to be shown there is `<key>_file`, which names a file that holds its value.
+Invariants: no error shows such a value; nothing is read at import; an unknown section or key stops
+the start with the nearest known name; every value's origin is kept; variables that begin with
+`MISHARDS_TEST_` are the test suite's and mean nothing here.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from mishards.core.errors import ConfigError
+from mishards.core.secret import HIDDEN, Secret, is_confidential, read_secret
 
 PREFIX = "MISHARDS_"
 TEST_PREFIX = f"{PREFIX}TEST_"
+FILE_SUFFIX = "_file"
 C = TypeVar("C", bound=msgspec.Struct)
 
 
@@ -54,14 +57,46 @@ def load(
         ("environment", _from_environment(environ or {}, sections)),
         ("command line", {k: v for k, v in (options or {}).items() if v is not None}),
     ]
-    for origin, found in layers:
+    known = {**_settings(sections), **_file_settings(sections)}
+    for layer, found in layers:
         for dotted, value in found.items():
-            section, _, key = dotted.partition(".")
-            if key not in sections.get(section, {}):
-                raise _unknown(dotted, (f"{s}.{k}" for s, keys in sections.items() for k in keys))
-            values[section][key] = _converted(dotted, value, sections[section][key], origin)
-            origins[dotted] = origin
+            if dotted not in known:
+                raise _unknown(dotted, known)
+            target, origin = known[dotted], layer
+            if target != dotted:
+                if target in found:
+                    raise ConfigError(f"{target} and {dotted} are both given ({layer}): give one")
+                origin = f"{layer}, {dotted} {value}"
+                value = read_secret(str(value), target)
+            section, _, key = target.partition(".")
+            values[section][key] = _converted(target, value, sections[section][key], origin)
+            origins[target] = origin
     return Loaded(msgspec.convert(values, kind), origins)
+
+
+def setting_kinds(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Per `section.key` of a configuration the type of its values."""
+    return {f"{s}.{k}": found for s, keys in _sections(kind).items() for k, found in keys.items()}
+
+
+def variable(dotted: str) -> str:
+    """The environment variable of `section.key`."""
+    return f"{PREFIX}{dotted.replace('.', '_')}".upper()
+
+
+def _settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Every `section.key`, as the setting that it sets: itself."""
+    return {f"{s}.{k}": f"{s}.{k}" for s, keys in sections.items() for k in keys}
+
+
+def _file_settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Per `section.key_file` the setting whose value the file holds."""
+    return {
+        f"{s}.{k}{FILE_SUFFIX}": f"{s}.{k}"
+        for s, keys in sections.items()
+        for k, kind in keys.items()
+        if is_confidential(kind)
+    }
 
 
 def _sections(kind: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
@@ -94,7 +129,7 @@ def _from_file(file: Path | None, sections: Mapping[str, Any]) -> dict[str, Any]
 def _from_environment(
     environ: Mapping[str, str], sections: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    known = {f"{PREFIX}{s}_{k}".upper(): f"{s}.{k}" for s, keys in sections.items() for k in keys}
+    known = {variable(key): key for key in (*_settings(sections), *_file_settings(sections))}
     found = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX):
@@ -107,12 +142,17 @@ def _from_environment(
 
 def _converted(dotted: str, value: Any, kind: Any, origin: str) -> Any:
     text = isinstance(value, str)
+    if kind is Secret:
+        if text or isinstance(value, Secret):
+            return Secret(value) if text else value
+        raise ConfigError(f"{dotted} ({origin}) has to be a text, not {type(value).__name__}")
     if text and kind == tuple[str, ...]:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, kind, strict=not text)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{dotted} = {value!r} ({origin}) is not allowed: {error}") from error
+        shown = HIDDEN if is_confidential(kind) else repr(value)
+        raise ConfigError(f"{dotted} = {shown} ({origin}) is not allowed: {error}") from error
 
 
 def _unknown(name: str, known: Iterable[str]) -> ConfigError:

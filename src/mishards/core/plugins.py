@@ -7,11 +7,15 @@ The order: a built-in table of lazy `module:factory` strings, then the entry poi
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from mishards.core.errors import PluginError
+from mishards.core.secret import redact
+
+_ATTRIBUTE = re.compile(r"[\w.]+:[\w.]+\Z")
 
 
 def load(kind: str, name: str, builtin: Mapping[str, str]) -> Any:
@@ -30,10 +34,10 @@ def load(kind: str, name: str, builtin: Mapping[str, str]) -> Any:
     found = entry_points(group=f"mishards.{kind}", name=name)
     for point in found:
         return point.load()
-    if ":" in name:
+    if _ATTRIBUTE.match(name):
         return _resolve(kind, name, name)
     others = sorted({*builtin, *(p.name for p in entry_points(group=f"mishards.{kind}"))})
-    raise PluginError(f"unknown {kind} {name!r}; known are: {', '.join(others)}")
+    raise PluginError(f"unknown {kind} {redact(name)!r}; known are: {', '.join(others)}")
 
 
 def _resolve(kind: str, name: str, target: str) -> Any:

@@ -47,7 +47,7 @@ class ConsulClient:
     def __init__(self, url: ConsulUrl) -> None:
         """Connects at the first call."""
         self.name = url.name
-        self._headers = {"X-Consul-Token": url.password} if url.password else {}
+        self._headers = {"X-Consul-Token": url.password.reveal()} if url.password else {}
         ((host, port),) = url.endpoints
         options: dict[str, Any] = {"maxsize": _CONNECTIONS, "retries": False}
         self._pool = (

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from mishards.core.errors import ConfigError
+from mishards.core.secret import redact
 
 CLUSTER = "mishards"
 TTL_S = 30.0
@@ -76,4 +77,4 @@ def _ttl_s(url: str, text: str) -> float:
 
 
 def _invalid(url: str, reason: str) -> ConfigError:
-    return ConfigError(f"invalid Kubernetes URL {url!r}: {reason}")
+    return ConfigError(f"invalid Kubernetes URL {redact(url)!r}: {reason}")

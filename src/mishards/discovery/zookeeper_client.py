@@ -147,7 +147,7 @@ class ZooKeeperClient:
 
     def _new(self) -> KazooClient:
         url = self._url
-        account = [("digest", f"{url.user}:{url.password}")] if url.user else None
+        account = [("digest", f"{url.user}:{url.password.reveal()}")] if url.user else None
         quiet = logging.getLogger(f"{__name__}.kazoo")
         quiet.setLevel(logging.ERROR)  # it tells of each attempt to connect; callers do so once
         return KazooClient(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mishards.core.errors import ConfigError
 from mishards.core.plugins import load
 from mishards.core.runtime import Runtime
+from mishards.core.secret import redact
 from mishards.metadata.protocol import MetadataStore
 
 _SQL = "mishards.metadata.sql:SqlMetadataStore"
@@ -32,7 +33,7 @@ def open_metadata_store(url: str, runtime: Runtime) -> MetadataStore:
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigError(
-            f"invalid metadata URL {url!r}: expected sqlite:////folder/file or memory://name"
+            f"invalid metadata URL {redact(url)!r}: expected sqlite:////folder/file or memory://name"
         )
     store: MetadataStore = load("metadata", scheme.partition("+")[0], BUILTIN)(url, runtime)
     return store

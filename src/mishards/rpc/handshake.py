@@ -28,6 +28,9 @@ class Credentials(msgspec.Struct, frozen=True):
     secret: bytes = b""
     cluster: str = ""
 
+    def __repr__(self) -> str:
+        return f"Credentials(cluster={self.cluster!r})"
+
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A greeting: which versions an end speaks, and its part of the proof."""

@@ -12,6 +12,7 @@ import msgspec
 from mishards.api.http.config import HttpConfig
 from mishards.core.config import Loaded, load
 from mishards.core.errors import ConfigError
+from mishards.core.secret import ConfidentialUrl, Secret, redact
 from mishards.proxy.config import ProxyConfig
 from mishards.reader.config import ReaderConfig
 from mishards.writer.config import WriterConfig
@@ -50,13 +51,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str = ""
     data: str = "mishards-data"
-    metadata: str = ""
-    discovery: str = ""
-    election: str = ""
+    metadata: ConfidentialUrl = ""
+    discovery: ConfidentialUrl = ""
+    election: ConfidentialUrl = ""
     nodes: tuple[str, ...] = ()
     routing: str = "consistent_hash"
     logs: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    secret: str = ""
+    secret: Secret = Secret()
     tls_certificate: str = ""
     tls_key: str = ""
     tls_ca: str = ""
@@ -116,8 +117,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not self.has_data_folder:
             raise ConfigError(
-                f"cluster.data = {self.cluster.data!r} is no folder: set cluster.metadata to "
-                "the URL of a database"
+                f"cluster.data = {redact(self.cluster.data)!r} is no folder: set cluster.metadata "
+                "to the URL of a database"
             )
         return Path(self.cluster.data.removeprefix("file://")).expanduser().absolute()
 

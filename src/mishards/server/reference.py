@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from mishards.core.config import PREFIX
+from mishards.core.config import FILE_SUFFIX, variable
+from mishards.core.secret import Secret, is_confidential, redact
 from mishards.server.config import Config
 
 _HEAD = """# Configuration
@@ -39,7 +40,19 @@ def _section(name: str, kind: Any) -> str:
     lines = [f"## `[{name}]`", "", " ".join(summary.split()), ""]
     lines += ["| key | default | environment | what it sets |", "|---|---|---|---|"]
     for field in msgspec.structs.fields(kind):
-        default = msgspec.json.encode(field.default).decode()
-        variable = f"{PREFIX}{name}_{field.name}".upper()
-        lines.append(f"| `{field.name}` | `{default}` | `{variable}` | {said[field.name]} |")
+        default = shown(field.default)
+        meaning = said[field.name]
+        if is_confidential(field.type):
+            meaning += f" Not shown; `{field.name}{FILE_SUFFIX}` names a file that holds it."
+        named = variable(f"{name}.{field.name}")
+        lines.append(f"| `{field.name}` | `{default}` | `{named}` | {meaning} |")
     return "\n".join([*lines, ""])
+
+
+def shown(value: Any) -> str:
+    """A setting's value as JSON, without what is secret of it."""
+    if isinstance(value, Secret):
+        return str(value) or '""'
+    if isinstance(value, str):
+        value = redact(value)
+    return redact(msgspec.json.encode(value).decode())

@@ -100,7 +100,7 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
         runtime=runtime,
         transport=FramedTransport(
             runtime,
-            secret=cluster.secret,
+            secret=cluster.secret.reveal(),
             cluster=cluster_id,
             idle_s=config.node.idle_s,
             tls=tls,

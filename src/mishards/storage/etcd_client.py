@@ -165,7 +165,7 @@ class EtcdClient:
 
     def _log_in(self, client: Etcd3Client) -> None:
         """Give the connection a token of the account; etcd forgets it after minutes of rest."""
-        account = {"name": self._url.user, "password": self._url.password}
+        account = {"name": self._url.user, "password": self._url.password.reveal()}
         try:
             answer = client.post(client.get_url("auth/authenticate"), json=account)
             client.session.headers["Authorization"] = answer["token"]

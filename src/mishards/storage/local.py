@@ -24,6 +24,7 @@ from mishards.core.errors import (
     StorageError,
 )
 from mishards.core.runtime import Runtime
+from mishards.core.secret import redact
 from mishards.storage import files
 from mishards.storage.folder_trial import try_folder
 from mishards.storage.keys import check_key, check_prefix
@@ -118,7 +119,7 @@ def open_local(url: str, runtime: Runtime) -> LocalStore:
     """
     parts = urlsplit(url)
     if parts.netloc or not parts.path.strip("/"):
-        raise ConfigError(f"invalid storage URL {url!r}: expected file:///folder")
+        raise ConfigError(f"invalid storage URL {redact(url)!r}: expected file:///folder")
     return LocalStore(Path(unquote(parts.path)), runtime)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from mishards.core.errors import ConfigError
+from mishards.core.secret import redact
 from mishards.storage.keys import check_key
 
 TIMEOUT_S = 3.0
@@ -95,4 +96,4 @@ def _is_endpoint(text: str) -> bool:
 
 
 def _invalid(url: str, reason: str) -> ConfigError:
-    return ConfigError(f"invalid S3 URL {url.partition('?')[0]!r}: {reason}")
+    return ConfigError(f"invalid S3 URL {redact(url.partition('?')[0])!r}: {reason}")

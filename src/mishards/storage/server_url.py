@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from mishards.core.errors import ConfigError
+from mishards.core.secret import Secret, redact
 
 PREFIX = "mishards"
 _FILES = ("ca", "cert", "key")
@@ -36,7 +37,7 @@ class ServerUrl(msgspec.Struct, frozen=True):
     cert: str = ""
     key: str = ""
     user: str = ""
-    password: str = ""
+    password: Secret = Secret()
 
     @property
     def hosts(self) -> str:
@@ -80,7 +81,7 @@ def parse_server_url(kind: type[U], url: str) -> U:
         endpoints=tuple(_endpoint(kind, url, text) for text in members.split(",")),
         prefix=unquote(parts.path).strip("/") or PREFIX,
         user=unquote(user),
-        password=unquote(password),
+        password=Secret(unquote(password)),
         **options,
     )
 
@@ -97,4 +98,4 @@ def _endpoint(kind: type[ServerUrl], url: str, text: str) -> tuple[str, int]:
 
 
 def _invalid(kind: type[ServerUrl], url: str, reason: str) -> ConfigError:
-    return ConfigError(f"invalid {kind.scheme} URL {url!r}: {reason}")
+    return ConfigError(f"invalid {kind.scheme} URL {redact(url)!r}: {reason}")

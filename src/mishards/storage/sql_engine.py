@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from mishards.core.errors import ConfigError, PluginError
+from mishards.core.secret import redact
 from mishards.storage.sql_file import FileWatch
 from mishards.storage.sql_servers import ANSWER_S, open_server, with_driver
 
@@ -50,11 +51,11 @@ def open_engine(
         return open_server(parsed, lock_wait_s, answer_s)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise PluginError(
-            f"no driver for the database URL {str(parsed)!r}: {error}; "
+            f"no driver for the database URL {redact(str(parsed))!r}: {error}; "
             f"try: pip install 'mishards[{parsed.get_backend_name()}]'"
         ) from error
-    except ArgumentError as error:
-        raise ConfigError(f"invalid database URL {url!r}: {error}") from error
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"invalid database URL {redact(url)!r}: {redact(str(error))}") from error
 
 
 @contextmanager
@@ -116,13 +117,14 @@ _SCHEMA_WAIT_S = 4
 def _open_sqlite(url: URL, lock_wait_s: float) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise ConfigError(
-            f"invalid database URL {url!s}: name a file, as in sqlite:////folder/file"
+            f"invalid database URL {redact(str(url))}: name a file, as in sqlite:////folder/file"
         )
     folder = Path(str(url.database)).parent
+    shown = redact(str(url))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot create the folder of {url!s}: {error.strerror}") from error
+        raise ConfigError(f"cannot create the folder of {shown}: {error.strerror}") from error
     engine = sa.create_engine(url, connect_args={"timeout": lock_wait_s})
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from mishards.core.errors import ConfigError
+from mishards.core.secret import Secret
 from mishards.discovery.consul_url import ConsulUrl, parse_consul_url
 
 
 def test_agent_prefix_and_token_are_read() -> None:
     found = parse_consul_url("consul://token:s%3Acret@a/lab/one")
-    assert found == ConsulUrl((("a", 8500),), "lab/one", user="token", password="s:cret")
+    assert found == ConsulUrl((("a", 8500),), "lab/one", user="token", password=Secret("s:cret"))
     assert found.name == "consul://a:8500/lab/one"
     assert found.service == "lab-one"
 

@@ -25,7 +25,11 @@ def test_certificates_are_files() -> None:
 
 def test_an_account_is_read_and_not_shown() -> None:
     found = parse_etcd_url("etcd://me:p%40ss%3A@a:1,b:2/p")
-    assert (found.user, found.password, found.endpoints) == ("me", "p@ss:", (("a", 1), ("b", 2)))
+    assert (found.user, found.password.reveal(), found.endpoints) == (
+        "me",
+        "p@ss:",
+        (("a", 1), ("b", 2)),
+    )
     assert found.name == "etcd://a:1,b:2/p"
     with pytest.raises(ConfigError) as refused:
         parse_etcd_url("etcd://secret@a/p")

@@ -12,6 +12,7 @@ from typing import Any
 from pymilvus.grpc_gen import common_pb2
 
 from mishards.core import errors
+from mishards.core.secret import redact
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +42,14 @@ def status_of(error: BaseException) -> Any:
     if not isinstance(error, errors.MishardsError):
         _log.error("a call failed with an unexpected error", exc_info=error)
         error = errors.InternalError(f"internal error: {type(error).__name__}")
+    message = redact(error.message)
     legacy = next(LEGACY_CODES[kind] for kind in type(error).__mro__ if kind in LEGACY_CODES)
     status = common_pb2.Status(
         error_code=legacy,
-        reason=error.message,
+        reason=message,
         code=error.code,
         retriable=error.retriable,
-        detail=f"{type(error).__name__}: {error.message}",
+        detail=f"{type(error).__name__}: {message}",
     )
     if error.input_fault:
         status.extra_info["is_input_error"] = "true"
