@@ -39,7 +39,8 @@ T = TypeVar("T")
 
 _MARK = "mishards-create"
 _LEAST_BYTES_PER_S = 1_000_000
-_PART_BYTES = 16 * 1024 * 1024
+_PART_BYTES = 8 * 1024 * 1024
+_PARTS_AT_ONCE = 4
 _PER_PAGE = 1000
 _REQUESTS = 16
 """At a time, of one reading of many objects."""
@@ -61,8 +62,10 @@ class _Refused(StorageError):
 class S3Store:
     """An `ObjectStore` over S3. Repeats nothing but what settles a `create`."""
 
-    def __init__(self, client: Client, url: S3Url, runtime: Runtime) -> None:
+    def __init__(self, client: Client, uploads: Client, url: S3Url, runtime: Runtime) -> None:
+        """`uploads`: for what may be put in parts, each of which has its own time limit."""
         self._client = client
+        self._uploads = uploads
         self._url = url
         self._runtime = runtime
         self._limit_s = url.timeout_s
@@ -222,7 +225,9 @@ class S3Store:
             raise failure
 
     def _put(self, key: str, data: bytes | Path) -> Awaitable[object]:
-        return obstore.put_async(self._client, key, data, chunk_size=_PART_BYTES)
+        return obstore.put_async(
+            self._uploads, key, data, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+        )
 
     async def _create_once(
         self, key: str, data: bytes, mark: str
@@ -295,5 +300,7 @@ def open_s3(url: str, runtime: Runtime) -> ObjectStore:
         ConfigError: the URL, or a file that it names, cannot be used.
     """
     parsed = parse_s3_url(url)
-    store = S3Store(open_client(parsed, runtime), parsed, runtime)
+    part_s = parsed.timeout_s + _PARTS_AT_ONCE * _PART_BYTES / _LEAST_BYTES_PER_S
+    uploads = open_client(parsed, runtime, part_s)
+    store = S3Store(open_client(parsed, runtime), uploads, parsed, runtime)
     return RetryingStore(store, runtime, attempts=_ATTEMPTS, first_pause_s=_PAUSE_S)

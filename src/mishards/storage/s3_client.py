@@ -1,8 +1,8 @@
 """The obstore client for an S3 URL.
 
 Invariants: it repeats nothing by itself, so that how often a request was sent is known here; its
-conditional puts are `If-None-Match: *`; it has no time limit of its own but for connecting, since a
-limit that fits an object of any size is the caller's to find.
+conditional puts are `If-None-Match: *`; it limits the time of the requests of uploads in parts
+alone, since a limit that fits any object is the caller's to find.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ _IDLE = timedelta(seconds=20)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
-def open_client(url: S3Url, runtime: Runtime) -> Client:
+def open_client(url: S3Url, runtime: Runtime, request_s: float | None = None) -> Client:
     """A client; connects at the first request. What the URL leaves open comes from `AWS_*`.
+
+    Args:
+        request_s: how long one request may take; None for no limit.
 
     Raises:
         ConfigError: a file that the URL names cannot be used, or a setting cannot.
@@ -48,7 +51,7 @@ def open_client(url: S3Url, runtime: Runtime) -> Client:
     options: ClientConfig = {
         "allow_http": endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=min(_CONNECT_S, url.timeout_s)),
-        "timeout": _NEVER,
+        "timeout": _NEVER if request_s is None else timedelta(seconds=request_s),
         "pool_idle_timeout": _IDLE,
     }
     if url.ca:

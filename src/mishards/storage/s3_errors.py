@@ -1,6 +1,6 @@
 """Turns what obstore raises into the project's errors.
 
-Invariant: of its text, which ends with pages of the client's innards, messages show the first line.
+Invariant: of its text, which ends with pages of the client's innards, messages show the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from mishards.core.errors import DiskFull, ObjectNotFound, StorageError
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _STATUS = re.compile(r"status code: (\d{3})")
-_KIND = re.compile(r"\bkind: (\w+)")
+_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"|InvalidCertificate\(\s*(\w+)')
 _REFUSED = (PermissionDeniedError, UnauthenticatedError)
 _NO_SPACE = {
     "InsufficientCapacity",
@@ -64,9 +65,12 @@ def _reason(error: Exception, text: str, code: str, status: str) -> str:
         return f"{status} {code} {_first(_MESSAGE, text)}".strip()
     if status:
         return f"the store answers {status}"
-    first = text.partition("\n")[0].rpartition(" - ")[2] or type(error).__name__
     kind = _first(_KIND, text)
-    return f"{first} ({kind})" if kind else first
+    if not kind:
+        return text.partition("\n")[0].rpartition(" - ")[2] or type(error).__name__
+    causes = _CAUSE.findall(text)
+    cause = next(filter(None, causes[-1])) if causes else f"{kind} error"
+    return f"cannot connect: {cause}" if kind == "Connect" else f"connection broken: {cause}"
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
