@@ -188,6 +188,18 @@ def test_a_message_over_the_limit_is_refused_and_one_at_the_limit_is_taken(name:
     run(name, scenario)
 
 
+def test_metadata_over_the_limit_is_refused_and_the_server_goes_on(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        for size in (20_000, 1_000_000):
+            async with grpc.aio.insecure_channel(setup.edge.address) as channel:
+                call = channel.unary_unary(ECHO)(b"", metadata=[("a", "v" * size)], timeout=20)
+                with pytest.raises(grpc.RpcError):
+                    await call
+        assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
+
+    run(name, scenario)
+
+
 def test_a_call_is_cancelled_when_its_client_goes(name: str) -> None:
     async def scenario(setup: Setup) -> None:
         call = setup.call(WAIT)

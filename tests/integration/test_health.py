@@ -48,6 +48,25 @@ def served(config: HttpConfig) -> tuple[HttpServer, Health]:
     return HttpServer(config, health_routes(health, "n1", ("reader",))), health
 
 
+def test_a_request_with_endless_headers_is_refused_and_the_server_goes_on() -> None:
+    async def main() -> None:
+        server, _ = served(HttpConfig(port=0))
+        await server.start()
+        host, _, port = server.address.rpartition(":")
+        try:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + bytes(70_000).replace(b"\0", b"x")
+            )
+            assert (await reader.readline()).split()[1] == b"400"
+            writer.close()
+            assert (await asyncio.to_thread(get, server.address, "/healthz"))[0] == 200
+        finally:
+            await server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
 def test_the_two_paths_say_what_they_are_for() -> None:
     async def main() -> None:
         server, health = served(HttpConfig(port=0))
