@@ -15,7 +15,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
         port: its port; 0 takes a free one.
         edge: `native`, `grpcio`, or `auto`: native where it is installed and no TLS is asked for.
         edge_threads: threads that take calls from the native edge; 0 for half of the processors
-            where a reader is in the process, else for twice as many.
+            where a reader is in the process, else for all of them, two at least.
         spin_us: how long a thread of the native edge looks for the next call before it sleeps,
             where processors are idle; 0 to sleep at once.
         tls_certificate: PEM file; with `tls_key` it turns TLS on. TLS files are read again when

@@ -13,6 +13,23 @@ import numpy as np
 
 from mishards.proxy.calls import SearchAnswer, SearchCall
 
+FEW_QUERIES = 16
+"""A call with more is large: it would keep others waiting, so it is not joined."""
+
+
+def grouped(calls: Sequence[SearchCall]) -> list[list[int]]:
+    """The places of the calls that go together, in order; none of them makes the others large."""
+    groups: list[list[int]] = []
+    for place, call in enumerate(calls):
+        for group in groups:
+            queries = call.nq + sum(calls[other].nq for other in group)
+            if queries <= FEW_QUERIES and may_join(calls[group[0]], call):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
+
 
 def may_join(one: SearchCall, other: SearchCall) -> bool:
     """Whether two calls are equal but for their vectors, which are equally long."""

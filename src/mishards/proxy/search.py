@@ -14,6 +14,7 @@ from mishards.core.errors import StalePlan
 from mishards.proxy.calls import Coverage, SearchAnswer, SearchCall
 from mishards.proxy.consistency import Moment
 from mishards.proxy.coverage import coverage_of
+from mishards.proxy.joining import FEW_QUERIES
 from mishards.proxy.merge import Hits, merge_hits, skip_hits
 from mishards.proxy.output import cut_dynamic
 from mishards.proxy.prepare import PreparedSearch, SearchPreparer, check_queries
@@ -23,7 +24,6 @@ from mishards.proxy.winners import Winners
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import ReadPoint, Search, SearchPartial
 
-_FEW_QUERIES = 16
 _PLANS = 3
 """How often a read is planned anew when readers have moved on from its snapshot."""
 
@@ -40,7 +40,7 @@ class SearchPath:
 
         For few queries only: a large search would keep the thread from other calls.
         """
-        if call.nq > _FEW_QUERIES:
+        if call.nq > FEW_QUERIES:
             return None
         in_use = self._reading.in_use
         use = in_use.begin()

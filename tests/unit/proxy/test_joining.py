@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mishards.core.ids import Timestamp
 from mishards.core.schema import Metric
 from mishards.proxy.calls import SearchAnswer, SearchCall
-from mishards.proxy.joining import joined, may_join, shares
+from mishards.proxy.joining import FEW_QUERIES, grouped, joined, may_join, shares
 
 
 def call(nq: int, *, dim: int = 4, shape: bytes = b"s") -> SearchCall:
@@ -27,6 +27,16 @@ def test_calls_of_no_or_another_shape_or_length_do_not_join() -> None:
     assert not may_join(call(1), call(1, shape=b"t"))
     assert not may_join(call(1, shape=b""), call(1, shape=b""))
     assert not may_join(call(1), call(1, dim=8))
+
+
+def test_calls_go_together_in_order_until_they_are_large() -> None:
+    one, other = call(1), call(1, shape=b"t")
+    assert grouped([one, other, one, other, one]) == [[0, 2, 4], [1, 3]]
+    half = call(FEW_QUERIES // 2)
+    assert grouped([half, one, half, half]) == [[0, 1], [2, 3]]
+    large = call(FEW_QUERIES + 1)
+    assert grouped([large, large, one]) == [[0], [1], [2]]
+    assert grouped([]) == []
 
 
 @settings(deadline=None)

@@ -16,7 +16,7 @@ from mishards.api.milvus.encode_answers import encode_search
 from mishards.api.milvus.status import failure
 from mishards.core.errors import InvalidParameter, MishardsError
 from mishards.proxy.calls import ProxyApi, SearchCall
-from mishards.proxy.joining import joined, may_join, shares
+from mishards.proxy.joining import grouped, joined, shares
 
 _parse_search = milvus_pb2.SearchRequest.FromString
 
@@ -36,23 +36,18 @@ def searches_now(proxy: ProxyApi, requests: Sequence[tuple[bytes, str]]) -> list
         payload then goes to the handler.
     """
     answers: list[bytes | None] = [None] * len(requests)
-    groups: list[list[tuple[int, Decoded]]] = []
+    places: list[int] = []
+    decoded: list[Decoded] = []
     for place, (payload, database) in enumerate(requests):
         try:
-            decoded = _decoded(payload, database)
+            decoded.append(_decoded(payload, database))
+            places.append(place)
         except Exception as error:
             answers[place] = failure(milvus_pb2.SearchResults, error)
-            continue
-        for group in groups:
-            if may_join(group[0][1][0], decoded[0]):
-                group.append((place, decoded))
-                break
-        else:
-            groups.append([(place, decoded)])
-    for group in groups:
-        found = _together(proxy, [one for _, one in group])
-        for (place, _), answer in zip(group, found, strict=True):
-            answers[place] = answer
+    for group in grouped([call for call, _ in decoded]):
+        found = _together(proxy, [decoded[one] for one in group])
+        for one, answer in zip(group, found, strict=True):
+            answers[places[one]] = answer
     return answers
 
 

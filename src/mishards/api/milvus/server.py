@@ -12,6 +12,8 @@ from mishards.proxy.calls import ProxyApi
 from mishards.proxy.config import ProxyConfig
 
 _LOCAL_BATCH = 4
+_REMOTE_BATCH = 16
+"""Calls that wait while threads do are answered together: for the readers they are one."""
 
 
 async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, local: bool) -> Edge:
@@ -20,7 +22,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, loc
     Args:
         local: whether a reader is in this process. Threads then compute, and more of them than
             processors only pass the interpreter's lock around; otherwise they mostly wait for
-            readers.
+            readers, and what comes meanwhile gathers into batches.
 
     Raises:
         ConfigError: the address, the TLS files or the name of the edge cannot be used.
@@ -30,9 +32,9 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, loc
     settings = EdgeSettings(
         host=config.host,
         port=config.port,
-        threads=config.edge_threads or (carrying if local else 2 * processors),
+        threads=config.edge_threads or (carrying if local else max(2, processors)),
         io_threads=carrying,
-        batch=_LOCAL_BATCH if local else 1,
+        batch=_LOCAL_BATCH if local else _REMOTE_BATCH,
         spin_s=config.spin_us / 1e6,
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
