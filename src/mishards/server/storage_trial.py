@@ -17,6 +17,7 @@ from mishards.core.ids import NodeId
 from mishards.discovery.protocol import NodeInfo, Registry
 from mishards.server.config import Config
 from mishards.server.seams import Seams
+from mishards.storage.mounts import check_mount
 from mishards.storage.registry import open_store
 from mishards.storage.self_test import self_test
 
@@ -34,6 +35,8 @@ async def tested_storage(
     runtime, host = seams.runtime, socket.gethostname()
     where = _named(config)
     probes = Probes(seams.store, runtime, where)
+    if config.has_data_folder:
+        await runtime.blocking(check_mount, config.data_folder)
     if "writer" in roles and config.has_data_folder:
         again = open_store(config.cluster.data, runtime)
         try:

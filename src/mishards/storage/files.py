@@ -15,7 +15,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+GONE = (errno.ENOENT, errno.ESTALE)
+"""Errors that say that a folder is not there any more; the second over NFS."""
 _MKDIR_ATTEMPTS = 5
+_STALE_ATTEMPTS = 3
 
 
 def write_new(path: Path, data: bytes | memoryview) -> None:
@@ -41,7 +44,7 @@ def write_new(path: Path, data: bytes | memoryview) -> None:
 def replace(source: Path, target: Path) -> None:
     """Give an fsynced file its name, durably; it is removed when that fails."""
     try:
-        source.rename(target)
+        _rename(source, target)
     except OSError:
         remove(source)
         raise
@@ -52,7 +55,7 @@ def move(source: Path, target: Path, temporary: Path) -> None:
     """Move a file durably; across devices through `temporary`, which lies beside the target."""
     sync(source)
     try:
-        in_folder(target, lambda: source.rename(target))
+        in_folder(target, lambda: _rename(source, target))
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -67,6 +70,44 @@ def move(source: Path, target: Path, temporary: Path) -> None:
         raise
     replace(temporary, target)
     remove(source)
+
+
+def _rename(source: Path, target: Path) -> None:
+    number = source.stat().st_ino
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        # Over NFS the answer to a rename can get lost, and its repetition finds no source.
+        if not _is_file(target, number):
+            raise
+
+
+def _is_file(path: Path, number: int) -> bool:
+    try:
+        return path.stat().st_ino == number
+    except OSError:
+        return False
+
+
+def links_of(path: Path) -> int:
+    """How many names a file has. Opening it asks the server of a mount; its name alone may not."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.fstat(descriptor).st_nlink
+    finally:
+        os.close(descriptor)
+
+
+def reopened(work: Callable[[], T]) -> T:
+    """Do `work`, which opens names; again where another machine of a mount had replaced or removed
+    what was open under one (ESTALE)."""
+    for _ in range(_STALE_ATTEMPTS):
+        try:
+            return work()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return work()
 
 
 def remove(path: Path) -> None:
@@ -105,6 +146,8 @@ def in_folder(path: Path, work: Callable[[], T]) -> T:
     for _ in range(_MKDIR_ATTEMPTS):
         try:
             return work()
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
             make_folder(path.parent)
     return work()

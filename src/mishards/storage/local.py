@@ -160,11 +160,16 @@ def _get_all(objects: Sequence[tuple[str, Path]]) -> list[bytes | None]:
 
 def _get(key: str, path: Path) -> bytes:
     with _reading(key):
-        return path.read_bytes()
+        return files.reopened(path.read_bytes)
 
 
 def _get_part(key: str, path: Path, start: int, size_bytes: int) -> bytes:
-    with _reading(key), path.open("rb", buffering=0) as file:
+    with _reading(key):
+        return files.reopened(lambda: _part(path, start, size_bytes))
+
+
+def _part(path: Path, start: int, size_bytes: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
         parts = []
         file.seek(start)
         while size_bytes and (part := file.read(size_bytes)):
@@ -181,7 +186,7 @@ def _create(key: str, path: Path, temporary: Path, data: bytes) -> None:
         except FileExistsError as error:
             # Over NFS the answer to a link that succeeded can get lost and its repetition be
             # refused; a second link to our own file tells.
-            if temporary.stat().st_nlink != 2:
+            if files.links_of(temporary) != 2:
                 raise ObjectExists(f"object {key!r} exists") from error
         finally:
             files.remove(temporary)
@@ -206,8 +211,12 @@ def _delete(objects: Sequence[tuple[str, Path]], root: Path) -> None:
             path.unlink()
             folders[path.parent] = key
     for folder, key in folders.items():
-        with _errors("deleting", key), suppress(FileNotFoundError):
-            files.sync(folder)
+        with _errors("deleting", key):
+            try:
+                files.sync(folder)
+            except OSError as error:
+                if error.errno not in files.GONE:
+                    raise
         # A folder is as good as absent once it is empty; whoever writes there makes it again.
         with suppress(OSError):
             while folder != root:
@@ -216,11 +225,15 @@ def _delete(objects: Sequence[tuple[str, Path]], root: Path) -> None:
 
 
 def _list(root: Path, prefix: str, start_after: str) -> list[ObjectInfo]:
+    with _errors("listing", prefix):
+        return files.reopened(lambda: _walk(root, prefix, start_after))
+
+
+def _walk(root: Path, prefix: str, start_after: str) -> list[ObjectInfo]:
     found: list[ObjectInfo] = []
     folders = [prefix.rpartition("/")[0]]
-    with _errors("listing", prefix):
-        while folders:
-            _scan(root, folders.pop(), prefix, start_after, found, folders)
+    while folders:
+        _scan(root, folders.pop(), prefix, start_after, found, folders)
     found.sort()
     return found
 

@@ -6,7 +6,7 @@ that was read after it says that it is sealed or dropped. Nothing here changes l
 
 from __future__ import annotations
 
-from mishards.core.errors import CorruptObject, MetadataConflict, ObjectNotFound
+from mishards.core.errors import CorruptObject, MetadataConflict, ObjectNotFound, StorageError
 from mishards.core.ids import EntrySeq, Epoch, LogId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry
@@ -19,6 +19,8 @@ from mishards.writer.growing import Growing
 from mishards.writer.tokens import LogTail, TokenWindow
 
 _MOST_RESTARTS = 10
+LATE_S = 60.0
+"""How long an entry that is listed may not be readable: a mount can know a name before its file."""
 
 
 class Replay:
@@ -66,6 +68,7 @@ class Standby:
         self._log_id = log_id
         self._metadata = metadata
         self._replay: Replay | None = None
+        self._missing: tuple[EntrySeq, float] | None = None
 
     @property
     def replay(self) -> Replay:
@@ -136,7 +139,13 @@ class Standby:
         self.apply(await self._metadata.changes(self.snapshot.version))
         meta = self.snapshot.logs.get(self._log_id)
         if meta is None or meta.replay_from <= stood:
-            raise CorruptObject(
-                f"{missing.message}, and the metadata does not say that it was trimmed"
-            ) from missing
+            said = f"{missing.message}, and the metadata does not say that it was trimmed"
+            raise (StorageError if self._may_be_late(stood) else CorruptObject)(said) from missing
         self._replay = None
+
+    def _may_be_late(self, seq: EntrySeq) -> bool:
+        """Whether an entry that was found missing has not been so for long."""
+        now_s = self._runtime.monotonic_s()
+        if self._missing is None or self._missing[0] != seq:
+            self._missing = (seq, now_s)
+        return now_s - self._missing[1] < LATE_S

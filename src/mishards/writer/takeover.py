@@ -28,6 +28,7 @@ from mishards.writer.tokens import LogTail, TokenWindow
 
 _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 1000
+_UNSEEN_PAUSE_S = 0.05
 
 
 class Reign(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +134,9 @@ async def _begin(
                     f"epoch {replay.epoch} began in log {log_id} between entries {first} "
                     f"and {replay.next_seq - 1}, while {node_id!r} began epoch {epoch}"
                 ) from None
+            if replay.next_seq == first:
+                # The place is taken by what this machine's mount does not show yet.
+                await runtime.sleep(_UNSEEN_PAUSE_S)
         else:
             replay.take(entry, len(raw), runtime.monotonic_s())
             return entry

@@ -11,6 +11,7 @@ from mishards.core.runtime import SystemRuntime
 from mishards.discovery.election_registry import open_election
 from mishards.discovery.registry import open_registry
 from mishards.server.config import load_config
+from mishards.storage.mounts import WANTED, check_mounts
 from mishards.storage.s3_url import parse_s3_url
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -36,3 +37,15 @@ def test_the_example_on_s3_names_a_store_and_no_key() -> None:
     assert parse_s3_url(config.cluster.data).credentials
     assert config.metadata_url.startswith("postgresql://")
     assert config.reader.cache_dir
+
+
+def test_the_example_of_nfs_is_a_configuration_and_a_mount_that_is_taken() -> None:
+    config = load_config(DEPLOY / "nfs" / "mishards.toml", environ={}).config
+    (line,) = (
+        line for line in (DEPLOY / "nfs" / "fstab").read_text().splitlines() if line[0] != "#"
+    )
+    source, folder, kind, options, _, _ = line.split()
+    assert folder == str(config.data_folder)
+    mounted = f"90 22 0:51 / {folder} rw - {kind} {source} rw,{options}\n"
+    check_mounts(config.data_folder, mounted)
+    assert set(WANTED.split(",")) <= set(options.split(","))
