@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -294,3 +298,41 @@ def test_a_lock_that_is_kept_back_leaves_the_lease_as_it_is(
         await election.close()
 
     play(case)
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate that is its own authority, and its key."""
+    pem, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(pem)],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return pem, key
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_tls_checks_the_agent_and_shows_a_certificate_of_the_node(tmp_path: Path) -> None:
+    pem, key = certificate(tmp_path, "mine")
+    other, _ = certificate(tmp_path, "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    context.load_verify_locations(pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async def case(runtime: SteppedRuntime) -> None:
+        url = server.database("x")
+        mine = ConsulRegistry(f"{url}?ca={pem}&cert={pem}&key={key}", runtime, ttl_s=TTL_S)
+        await mine.announce(node("a"))
+        assert await names(mine) == ["a"]
+        for options in ("", f"?ca={pem}", f"?ca={other}&cert={pem}&key={key}"):
+            stranger = ConsulRegistry(url + options, runtime, ttl_s=TTL_S)
+            await raises(Unavailable, stranger.nodes())
+            await stranger.close()
+        await mine.close()
+
+    with ConsulServer(tls=context) as server:
+        play(case)

@@ -11,9 +11,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
 
 from mishards.cluster.membership import Membership
-from mishards.core.errors import LeaseTaken, Unavailable
-from mishards.core.ids import LogId, NodeId
-from mishards.discovery.election_zookeeper import ZooKeeperElection
+from mishards.core.errors import Unavailable
+from mishards.core.ids import NodeId
 from mishards.discovery.zookeeper import ZooKeeperRegistry
 from mishards.testing.expect import raises
 from mishards.testing.fault_proxy import FaultNetwork
@@ -94,30 +93,6 @@ def test_a_node_that_was_cut_off_keeps_its_view_and_its_place_and_returns_by_its
     with FaultNetwork() as network:
         link = network.link("zookeeper", "127.0.0.1", zookeeper.port)
         play(case)
-
-
-def test_an_election_that_was_cut_off_is_lost_and_then_seen_to_be(
-    zookeeper: ZooKeeper, prefix: str
-) -> None:
-    async def main() -> None:
-        runtime = SteppedRuntime()
-        far = ZooKeeperElection(f"zookeeper://127.0.0.1:{link.port}/{prefix}", runtime)
-        near = ZooKeeperElection(zookeeper.database(prefix), runtime)
-        log_id = LogId(0)
-        held = await far.swap(await far.look(log_id), NodeId("far"))
-        link.cut()
-        await raises(Unavailable, far.swap(held, NodeId("far")))
-        taken = await near.swap(await near.look(log_id), NodeId("near"))
-        link.heal()
-        assert await answers(lambda: far.look(log_id)) == taken
-        await raises(LeaseTaken, far.swap(held, NodeId("far")))
-        await far.close()
-        await near.close()
-        await runtime.close()
-
-    with FaultNetwork() as network:
-        link = network.link("zookeeper", "127.0.0.1", zookeeper.port)
-        asyncio.run(main())
 
 
 def test_a_tree_that_was_lost_is_filled_again(

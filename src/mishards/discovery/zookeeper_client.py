@@ -173,7 +173,7 @@ class ZooKeeperClient:
             if client.connected:
                 return
             if client.handler.refused - refused_before >= least:
-                raise KazooTimeoutError("nothing listens there")
+                raise KazooTimeoutError("no server takes a connection")
             client.handler.sleep_func(_LOOK_S)
         if client.client_state == KeeperState.AUTH_FAILED:
             raise AuthFailedError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -34,8 +35,18 @@ class ConsulServer:
         requests: method and path, without the query, of all requests so far.
     """
 
-    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        """Starts nothing."""
+    def __init__(
+        self,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Starts nothing.
+
+        Args:
+            tls: what it serves TLS with; None for plain HTTP.
+        """
+        self.tls = tls
         self.port = free_port()
         self.lock = threading.Lock()
         self.state = ConsulState(monotonic_s)
@@ -196,6 +207,8 @@ class _Listener(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         super().__init__(("127.0.0.1", server.port), _Handler)
+        if server.tls is not None:
+            self.socket = server.tls.wrap_socket(self.socket, server_side=True)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._guard:

@@ -175,8 +175,10 @@ class ElectionServerContract(ElectionContract):
                 away()
                 try:
                     async with asyncio.timeout(LONGEST_S):
-                        await raises(Unavailable, election.look(LOG))
-                        await raises(Unavailable, election.swap(held, ONE))
+                        await asyncio.gather(
+                            raises(Unavailable, election.look(LOG)),
+                            raises(Unavailable, election.swap(held, ONE)),
+                        )
                 finally:
                     back()
                 # What was refused may have happened all the same: a look tells.

@@ -179,9 +179,11 @@ class RegistryServerContract(RegistryContract):
                 away()
                 try:
                     async with asyncio.timeout(LONGEST_S):
-                        await raises(Unavailable, registry.nodes())
-                        await raises(Unavailable, registry.announce(node("a")))
-                        await raises(Unavailable, registry.withdraw(NodeId("a")))
+                        await asyncio.gather(
+                            raises(Unavailable, registry.nodes()),
+                            raises(Unavailable, registry.announce(node("a"))),
+                            raises(Unavailable, registry.withdraw(NodeId("a"))),
+                        )
                 finally:
                     back()
                 await registry.announce(node("a"))

@@ -10,7 +10,14 @@ from kazoo.handlers.threading import KazooTimeoutError
 
 from mishards.testing.services.server import Server, lacking, program
 
-_JARS = ("/usr/share/java", "/usr/share/zookeeper/lib")
+_JARS = Path("/usr/share/java")
+# Only what it needs: it looks through all of them at its start.
+_NEEDED = (
+    *("zookeeper", "zookeeper-jute", "slf4j-api", "metrics-core", "snappy-java"),
+    *("netty-buffer", "netty-codec", "netty-common", "netty-handler", "netty-resolver"),
+    *("netty-transport", "netty-transport-native-epoll", "netty-transport-native-unix-common"),
+    "netty-tcnative",
+)
 _TICK_MS = 250
 """Sessions may be as short as two ticks."""
 
@@ -22,7 +29,7 @@ class ZooKeeper(Server):
 
     @classmethod
     def missing(cls) -> str:
-        jar = Path(_JARS[0]) / "zookeeper.jar"
+        jar = _JARS / "zookeeper.jar"
         return lacking(cls.name, program("java"), str(jar) if jar.exists() else None)
 
     @property
@@ -31,7 +38,12 @@ class ZooKeeper(Server):
         return f"127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
-        settings = {
+        lines = [f"{key}={value}\n" for key, value in self.settings().items()]
+        (self.folder / "zoo.cfg").write_text("".join(lines))
+
+    def settings(self) -> dict[str, object]:
+        """Of the server, as in its `zoo.cfg`."""
+        return {
             "dataDir": self.folder / "data",
             "tickTime": _TICK_MS,
             "clientPort": self.port,
@@ -39,14 +51,12 @@ class ZooKeeper(Server):
             "admin.enableServer": "false",
             "maxClientCnxns": 0,
         }
-        lines = [f"{key}={value}\n" for key, value in settings.items()]
-        (self.folder / "zoo.cfg").write_text("".join(lines))
 
     def command(self) -> Sequence[str]:
         return (
             str(program("java")),
             *("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"),
-            *("-cp", ":".join(f"{folder}/*" for folder in _JARS)),
+            *("-cp", ":".join(str(_JARS / f"{name}.jar") for name in _NEEDED)),
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
             str(self.folder / "zoo.cfg"),
         )
