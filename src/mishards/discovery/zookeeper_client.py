@@ -39,20 +39,42 @@ REFUSALS = (NoNodeError, NodeExistsError, BadVersionError)
 
 _ANSWER_S = 2.0
 _LOOK_S = 0.02
+_HANDSHAKE_S = 0.5
+"""How long a server may take to begin a session; twice as long after each that did not. One that
+is just starting takes connections and forgets them."""
+_LATE_MOST = 6
 _ROUNDS = 2
 """A call is given up early when all servers refused so many attempts since it began."""
 _GIVEN_UP = (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
-_BACK_OFF = {"max_tries": -1, "delay": 0.05, "backoff": 2, "max_delay": 0.3, "max_jitter": 0.4}
+_BACK_OFF = {"max_tries": -1, "delay": 0.05, "backoff": 2, "max_delay": 0.2, "max_jitter": 0.4}
 
 _log = logging.getLogger(__name__)
 
 
 class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
-    """Kazoo's threads, which also count the attempts to connect that were refused."""
+    """Kazoo's threads and waits.
+
+    Attributes:
+        refused: how many attempts to connect were refused so far.
+        client: whose threads they are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.refused = 0
+        self.client: Any = None
+        self._late = 0
+
+    def select(self, reads: Any, writes: Any, errors: Any, timeout: float | None = None) -> Any:
+        """As kazoo's, which waits for a whole session on a server that says nothing at first."""
+        if self.client is None or self.client.connected or timeout is None:
+            self._late = 0
+            return super().select(reads, writes, errors, timeout)
+        limit_s = _HANDSHAKE_S * 2**self._late
+        found = super().select(reads, writes, errors, min(timeout, limit_s))
+        if not any(found):
+            self._late = min(self._late + 1, _LATE_MOST)
+        return found
 
     def create_connection(self, *args: Any, **options: Any) -> Any:
         try:
@@ -150,9 +172,10 @@ class ZooKeeperClient:
         account = [("digest", f"{url.user}:{url.password.reveal()}")] if url.user else None
         quiet = logging.getLogger(f"{__name__}.kazoo")
         quiet.setLevel(logging.ERROR)  # it tells of each attempt to connect; callers do so once
-        return KazooClient(
+        handler = _Handler()
+        client = KazooClient(
             hosts=url.hosts,
-            handler=_Handler(),
+            handler=handler,
             timeout=self._session_s,
             connection_retry=_BACK_OFF,
             auth_data=account,
@@ -164,6 +187,8 @@ class ZooKeeperClient:
             keyfile=url.key or None,
             logger=quiet,
         )
+        handler.client = client
+        return client
 
     def _wait(self, client: KazooClient) -> None:
         """Return once there is a connection."""
