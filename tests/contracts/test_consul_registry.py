@@ -22,6 +22,7 @@ from mishards.testing.consul_server import ConsulServer
 from mishards.testing.expect import raises
 from mishards.testing.registry_contract import names, node, passes
 from mishards.testing.stepped import SteppedRuntime
+from mishards.testing.waiting import until
 
 TTL_S = 30.0
 """Long, so that the machine's own pauses silence nobody."""
@@ -99,6 +100,37 @@ def test_who_fell_silent_stays_for_a_while_and_comes_back_with_the_next_beat(
             one._renewals.renewed(NodeId("a"))  # its process lives on and cannot reach Consul
             await passes(runtime, TTL_S / 3)
         assert gone == [["a"], ["a"], [], []]
+        await one.close()
+        await other.close()
+
+    play(case)
+
+
+def test_a_blocking_query_tells_of_every_change_and_goes_on_after_an_outage(
+    server: ConsulServer,
+) -> None:
+    async def case(runtime: SteppedRuntime) -> None:
+        one, other = (
+            ConsulRegistry(server.database("x"), runtime.apart(name), ttl_s=TTL_S)
+            for name in ("one", "other")
+        )
+        await one.announce(node("a"))
+        assert await names(other) == ["a"]
+        for name in ("b", "c"):
+            waiting = asyncio.ensure_future(other.changed())
+            await names(other)
+            assert not waiting.done()
+            await one.announce(node(name))
+            await asyncio.wait_for(waiting, 30)
+            assert name in await names(other)
+        waiting = asyncio.ensure_future(other.changed())
+        server.stop()
+        await until(lambda: runtime.sleepers > 1, 30)  # besides the watch over renewals
+        server.start()
+        await one.withdraw(NodeId("a"))
+        runtime.advance(1)
+        await asyncio.wait_for(waiting, 30)
+        assert await names(other) == ["b", "c"]
         await one.close()
         await other.close()
 

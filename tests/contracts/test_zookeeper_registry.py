@@ -95,6 +95,35 @@ def test_a_node_that_was_cut_off_keeps_its_view_and_its_place_and_returns_by_its
         play(case)
 
 
+def test_a_watch_tells_of_every_change_and_of_a_lost_connection(
+    zookeeper: ZooKeeper, prefix: str
+) -> None:
+    async def case(_: SteppedRuntime, open_one: Open) -> None:
+        one = open_one(zookeeper.database(prefix))
+        other = open_one(f"zookeeper://127.0.0.1:{link.port}/{prefix}")
+        await one.announce(node("a"))
+        assert await names(other) == ["a"]
+        for name in ("b", "c"):
+            waiting = asyncio.ensure_future(other.changed())
+            await names(other)
+            assert not waiting.done()
+            await one.announce(node(name))
+            await asyncio.wait_for(waiting, 30)
+            assert name in await names(other)
+        waiting = asyncio.ensure_future(other.changed())
+        link.reset()
+        await asyncio.wait_for(waiting, 30)
+        await answers(other.nodes)
+        waiting = asyncio.ensure_future(other.changed())
+        await one.withdraw(NodeId("a"))
+        await asyncio.wait_for(waiting, 30)
+        assert await names(other) == ["b", "c"]
+
+    with FaultNetwork() as network:
+        link = network.link("zookeeper", "127.0.0.1", zookeeper.port)
+        play(case)
+
+
 def test_a_tree_that_was_lost_is_filled_again(
     zookeeper: ZooKeeper, plain: KazooClient, prefix: str
 ) -> None:

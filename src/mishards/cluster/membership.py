@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,8 @@ from mishards.discovery.protocol import NodeInfo, Registry
 
 _log = logging.getLogger(__name__)
 _JITTER = 0.2
+# Nodes change together, as in a restart of all: one look for many.
+_BATCH_S = 0.05
 
 
 class MembershipView(msgspec.Struct, frozen=True, dict=True):
@@ -61,7 +64,7 @@ class Membership:
     """Keeps the view fresh. All methods from the loop's thread, but those that only read it."""
 
     def __init__(self, runtime: Runtime, registry: Registry, refresh_s: float) -> None:
-        """`refresh_s`: how often the registry is asked."""
+        """`refresh_s`: how often the registry is asked, at least; see `Watching`."""
         self.view = MembershipView()
         self._runtime = runtime
         self._registry = registry
@@ -137,8 +140,18 @@ class Membership:
         while True:
             # Spread, so that the nodes of a cluster do not ask all at once.
             spread = self._runtime.random.uniform(1 - _JITTER, 1 + _JITTER)
-            await self._runtime.sleep(self._refresh_s * spread)
+            await self._pause(self._refresh_s * spread)
             await self.refresh()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until the registry tells of a change, if it is one that does."""
+        changed = getattr(self._registry, "changed", None)
+        if changed is None:
+            await self._runtime.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            await self._runtime.timeout(changed(), seconds)
+            await self._runtime.sleep(_BATCH_S)
 
     async def _read(self) -> None:
         try:

@@ -1,10 +1,10 @@
 """A registry in Consul: each node an instance of one service, with a check that lives by renewals.
 
 A heartbeat is a word to the agent of the machine; Consul's servers hear of changes only. An
-observer asks for the list's index alone (by a filter that nothing passes), and for the list when
-that is another one, higher or lower. Invariants: a change is announced when Consul's catalog shows
-it, not when the agent has taken it; an instance that is listed and not passing has fallen silent,
-see `discovery.grace`, and one that is not listed has left.
+observer asks for the list's index alone (by a filter that nothing passes), with a blocking query
+between its turns, and for the list when that is another one, higher or lower. Invariants: a change
+is announced when Consul's catalog shows it, not when the agent has taken it; an instance that is
+listed and not passing has fallen silent, see `discovery.grace`; one that is not listed has left.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from mishards.discovery.renewals import Renewals
 T = TypeVar("T")
 
 _NOTHING = 'Service.ID == ""'
+_WAIT_S = 0.5
+"""Of one blocking query: whoever closes the registry waits for its end."""
 # A check that Consul does not know; releases before 1.11 answer 500.
 _UNKNOWN = (404, 500)
 
@@ -48,7 +50,7 @@ class _View(msgspec.Struct, frozen=True):
 
 
 class ConsulRegistry:
-    """A `Registry` over Consul; calls run off the loop."""
+    """A `Watching` registry over Consul; calls run off the loop."""
 
     def __init__(self, url: str, runtime: Runtime, *, ttl_s: float) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
@@ -73,6 +75,16 @@ class ConsulRegistry:
         async with self._saying:
             await self._do(self._withdraw, node_id)
         self._renewals.forget(node_id)
+
+    async def changed(self) -> None:
+        while True:
+            try:
+                index = await self._do(self._index, self._view.index, _WAIT_S)
+            except Unavailable:
+                await self._runtime.sleep(_WAIT_S)
+                continue
+            if index != self._view.index:
+                return
 
     async def nodes(self) -> tuple[NodeInfo, ...]:
         async with self._looking:
@@ -133,8 +145,13 @@ class ConsulRegistry:
                 view = self._list()
 
     def _read(self, last: _View) -> _View:
-        probe = self._client.get("health", "service", self._service, filter=_NOTHING)
-        return last if probe.index == last.index else self._list()
+        return last if self._index() == last.index else self._list()
+
+    def _index(self, last: int = 0, wait_s: float = 0.0) -> int:
+        """The list's index; with `last`, once it is higher or the time is up."""
+        options: dict[str, Any] = {"index": last} if last else {}
+        path = ("health", "service", self._service)
+        return self._client.get(*path, filter=_NOTHING, wait_s=wait_s, **options).index
 
     def _list(self, **options: Any) -> _View:
         answer = self._client.get("health", "service", self._service, **options)

@@ -58,3 +58,13 @@ class Registry(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and threads; announced nodes expire by themselves."""
+
+
+class Watching(Registry, Protocol):
+    """A registry that tells of changes by itself: what it adds is optional."""
+
+    async def changed(self) -> None:
+        """Return when the nodes may be others than `nodes` last gave here; cancellable.
+
+        It may return without a change, may be late, and waits for ever where none comes.
+        """

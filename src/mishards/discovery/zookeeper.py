@@ -3,8 +3,9 @@
 An entry is never changed: what a node says anew is a new entry with a higher number, in one
 transaction with the removal of the old one. So nodes are kept alive by their sessions and write
 nothing while nothing changes; and an observer asks for the folder's `pzxid` alone, and only when
-that has risen for the entries it has not read yet. Whoever leaves notes its entry in the folder's
-data: what vanishes without a note lost its session, see `discovery.grace`.
+that has risen for the entries it has not read yet. A watch on the folder tells it when to ask
+without waiting for its turn. Whoever leaves notes its entry in the folder's data: what vanishes
+without a note lost its session, see `discovery.grace`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class _Folder(msgspec.Struct, frozen=True):
 
 
 class ZooKeeperRegistry:
-    """A `Registry` over ZooKeeper; calls run off the loop."""
+    """A `Watching` registry over ZooKeeper; calls run off the loop."""
 
     def __init__(self, url: str, runtime: Runtime, *, ttl_s: float) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
@@ -75,6 +76,9 @@ class ZooKeeperRegistry:
         self._renewals = Renewals(runtime, ttl_s, self.withdraw)
         self._own: dict[NodeId, _Own] = {}
         self._folder = _Folder()
+        self._changed = asyncio.Event()
+        self._watched = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._saying, self._looking = asyncio.Lock(), asyncio.Lock()
 
     async def announce(self, node: NodeInfo) -> None:
@@ -87,8 +91,13 @@ class ZooKeeperRegistry:
             await self._do(self._withdraw, node_id)
         self._renewals.forget(node_id)
 
+    async def changed(self) -> None:
+        await self._changed.wait()
+
     async def nodes(self) -> tuple[NodeInfo, ...]:
+        self._loop = asyncio.get_running_loop()
         async with self._looking:
+            self._changed.clear()
             folder = self._folder = await self._do(self._read, self._folder)
         present = _newest(folder.bodies)
         before = self._grace.entries()
@@ -156,9 +165,14 @@ class ZooKeeperRegistry:
         if stat is None:
             return _Folder()
         mark = (stat.czxid, stat.pzxid, stat.mzxid)
-        if mark == last.mark:
+        if mark == last.mark and self._watched:
             return last
-        notes, _, names = self._list()
+        self._watched = True
+        try:
+            notes, _, names = self._list(self._stir)
+        except BaseException:
+            self._watched = False
+            raise
         fresh = [name for name in names if name not in last.bodies]
         answers = self._client.ask_all([_body(f"{self._path}/{name}") for name in fresh])
         read = {
@@ -170,12 +184,25 @@ class ZooKeeperRegistry:
         # The mark is of before the list: a change between the two is read once more.
         return _Folder(mark, kept | read, frozenset(notes))
 
-    def _list(self) -> tuple[list[str], Any, list[str]]:
-        """The notes of who left, the folder's stat, and the names of the entries."""
+    def _stir(self, _: object) -> None:
+        """The watch ended: the folder has changed, or the connection is another; any thread."""
+        self._watched = False
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._changed.set)
+
+    def _list(
+        self, watch: Callable[[object], None] | None = None
+    ) -> tuple[list[str], Any, list[str]]:
+        """The notes of who left, the folder's stat, and the names of the entries.
+
+        Args:
+            watch: called once, when the names have changed or the connection has.
+        """
         data, names = self._client.ask_all(
             [
                 lambda kazoo: kazoo.get_async(self._path),
-                lambda kazoo: kazoo.get_children_async(self._path),
+                lambda kazoo: kazoo.get_children_async(self._path, watch),
             ]
         )
         if isinstance(data, REFUSALS) or isinstance(names, REFUSALS):

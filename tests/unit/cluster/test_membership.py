@@ -73,6 +73,36 @@ def test_starting_fills_the_view_and_time_refreshes_it() -> None:
     _play(scene)
 
 
+class TellingRegistry(FlakyRegistry):
+    """It tells of changes when the test says so."""
+
+    def __init__(self, runtime: SteppedRuntime) -> None:
+        super().__init__(runtime, ttl_s=1000)
+        self.told = asyncio.Event()
+
+    async def changed(self) -> None:
+        await self.told.wait()
+        self.told.clear()
+
+
+def test_a_registry_that_tells_of_changes_is_asked_out_of_turn() -> None:
+    async def work() -> None:
+        runtime = SteppedRuntime()
+        registry = TellingRegistry(runtime)
+        here = Membership(runtime, registry, refresh_s=3600)
+        await here.start()
+        for name in ("a", "b"):
+            await registry.announce(_node(name))
+            registry.told.set()
+            await until(lambda: runtime.sleepers)
+            runtime.advance(1)
+            await until(lambda name=name: name in _ids(here))
+        await here.close()
+        await runtime.close()
+
+    asyncio.run(work())
+
+
 def test_readers_are_ready_and_read() -> None:
     async def scene(_: SteppedRuntime, registry: FlakyRegistry, here: Membership) -> None:
         for node in (_node("a"), _node("b", ready=False), _node("w", role="writer")):
