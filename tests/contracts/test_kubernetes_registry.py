@@ -246,7 +246,7 @@ def test_what_is_no_event_has_everything_listed_anew(kubernetes: KubernetesServe
     play(kubernetes, case)
 
 
-def test_a_silent_watch_is_begun_anew_and_makes_nobody_look_dead(
+def test_a_silent_watch_is_given_up_and_makes_nobody_look_dead(
     kubernetes: KubernetesServer,
 ) -> None:
     async def case(scene: Scene) -> None:
@@ -263,6 +263,19 @@ def test_a_silent_watch_is_begun_anew_and_makes_nobody_look_dead(
         finally:
             scene.server.thaw()
         assert await scene.here.nodes() == (node("b"),)
+
+    play(kubernetes, case)
+
+
+def test_who_hears_nothing_takes_nobody_for_dead(kubernetes: KubernetesServer) -> None:
+    async def case(scene: Scene) -> None:
+        await scene.there.announce(node("b"))
+        await scene.view(lambda found: len(found) == 1)
+        for _ in range(10):
+            scene.server.turn(lambda answerer: answerer.say(b""))
+            await scene.ended()
+            scene.runtime.advance(TTL_S / 3)
+            assert await scene.here.nodes() == (node("b"),)
 
     play(kubernetes, case)
 

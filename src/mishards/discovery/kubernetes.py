@@ -10,7 +10,7 @@ and goes with it. Pods are found by the labels `app.kubernetes.io/name: mishards
 - the view follows two watches and may be behind them by what the network takes; a node's own entry
   is always as that node said it last;
 - what has not changed is said again only every third of `ttl_s`: a write is the API server's work;
-- where the watch of Leases is not heard, nobody's silence counts.
+- where a watch of Leases has yet to say something, nobody's silence counts.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class KubernetesRegistry:
             {entry.id: entry.beat for entry in entries},
             monotonic_s=now_s,
             now_ms=self._runtime.now_ms(),
-            writable=now_s - self.leases.heard_s < self._url.ttl_s / 2,
+            writable=self.leases.proved,
         )
         found = {entry.id: self._node(entry) for entry in entries if entry.id in live}
         found.update(self._own)

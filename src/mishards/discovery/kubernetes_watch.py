@@ -6,9 +6,8 @@ Invariants:
 - a watch that ended goes on where it was; where the server no longer keeps that part of history
   (410), or says anything else that is no event, everything is listed anew;
 - an object that cannot be read is passed over with one warning, and ends nothing;
-- a watch that stays silent for longer than it should is begun anew, for a connection that is half
-  open looks like one on which nothing happens; after a silence that followed such a beginning,
-  everything is listed;
+- a watch that stays silent for longer than it should is given up, and everything is listed: a
+  connection that is half open looks like one on which nothing happens;
 - nothing happens between two calls of `current`, whose caller's rhythm is the pause between
   attempts.
 """
@@ -66,6 +65,8 @@ class ObjectWatch(Generic[T]):
         versions: their resource versions.
         heard_s: when the server was last heard, on the monotonic clock.
         since: the version from which a watch would go on; empty where it begins with a list.
+        proved: what is seen was listed, or added to, since the watch began. One that goes on from
+            a version which a restored server has yet to come to is told nothing.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ObjectWatch(Generic[T]):
         self._query = [("labelSelector", selector)]
         self._decode = decode
         self.since = ""
-        self._spoken = False
+        self.proved = False
         self._odd: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._lines: WatchLines | None = None
@@ -105,17 +106,18 @@ class ObjectWatch(Generic[T]):
         """Return once a watch runs that was heard of late.
 
         Args:
-            silence_s: after so long without a word the watch is begun anew.
+            silence_s: after so long without a word a watch is given up.
 
         Raises:
             ConfigError, Unavailable: the server does not answer; what was seen stays.
         """
         async with self._turn:
-            silent = self._runtime.monotonic_s() - self.heard_s >= silence_s
-            if self.runs and not silent:
-                return
+            if self.runs:
+                if self._runtime.monotonic_s() - self.heard_s < silence_s:
+                    return
+                self.since = ""
             await self._end()
-            if self.since and not (silent and not self._spoken):
+            if self.since:
                 try:
                     await self._begin()
                 except Gone:
@@ -127,6 +129,7 @@ class ObjectWatch(Generic[T]):
                 await self._begin()
             except Gone as error:
                 raise Unavailable("the Kubernetes API forgets what it has just listed") from error
+            self.proved = True
 
     async def close(self) -> None:
         """End the watch."""
@@ -170,14 +173,14 @@ class ObjectWatch(Generic[T]):
         except Unavailable:
             self.since = since
             raise
-        self.since, self._spoken = since, False
+        self.since, self.proved = since, False
         self.heard_s = self._runtime.monotonic_s()
         self._task = self._runtime.spawn(self._follow(lines), f"watch of {self._path}")
 
     async def _follow(self, lines: WatchLines) -> None:
         try:
             async for line in lines:
-                self.heard_s, self._spoken = self._runtime.monotonic_s(), True
+                self.heard_s, self.proved = self._runtime.monotonic_s(), True
                 self._take(line)
         except Unavailable as error:
             _log.debug("a watch has ended: %s", error.message)
