@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import socket
 import threading
 import urllib.error
@@ -36,7 +37,7 @@ from mishards.testing.client_rows import (
     vector_of,
 )
 from mishards.testing.faulty_cluster import FaultyCluster
-from mishards.testing.local_cluster import free_port, wait_for
+from mishards.testing.local_cluster import LocalProcess, free_port, wait_for
 from mishards.testing.services.balancer import Balancer, HaProxy, Nginx
 
 PROXIES = ("proxy-1", "proxy-2")
@@ -155,31 +156,34 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
             found[name].kill()  # they would wait for balancers that are gone
 
 
-def configured(cluster: Behind, balancer: Balancer, *options: str) -> None:
-    """Give a balancer the file that the command prints of the registry's proxies."""
-    options = (*options, "--data", str(cluster.data), "--http-listen", balancer.http_listen)
-    configured_by(balancer, *options)
-
-
-def configured_by(balancer: Balancer, *options: str) -> None:
+def configured(balancer: Balancer, *options: str) -> None:
     """Give a balancer the file that the command prints."""
-    options = (*options, "--listen", balancer.listen)
-    if isinstance(balancer, Nginx):
-        options = (*options, "--folder", str(balancer.folder))
-    command = ["config", balancer.name.lower(), *options]
+    command = ["config", balancer.name.lower(), *of_its_own(balancer), *options]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     balancer.configure(done.stdout)
     assert not balancer.refusal()
 
 
+def of_its_own(balancer: Balancer) -> Sequence[str]:
+    """Options that say where a balancer is."""
+    options = ("--listen", balancer.listen, "--http-listen", balancer.http_listen)
+    folder = ("--folder", str(balancer.folder)) if isinstance(balancer, Nginx) else ()
+    return (*options, *folder)
+
+
 @pytest.fixture(scope="module")
-def balancers(cluster: Behind, haproxy: HaProxy, nginx: Nginx) -> Sequence[Balancer]:
-    """Both, started."""
+def balancers(cluster: Behind, haproxy: HaProxy, nginx: Nginx) -> Iterator[Sequence[Balancer]]:
+    """Both, started on files of the registry's proxies; that of nginx is kept as these are."""
+    data = ("--data", str(cluster.data))
     for balancer in (haproxy, nginx):
-        configured(cluster, balancer)
+        configured(balancer, *data)
         balancer.start()
-    return haproxy, nginx
+    follow = ("--follow", str(nginx.file), "--then", shlex.join(nginx.reload), "--every", "0.2")
+    command = ("config", "nginx", *of_its_own(nginx), *data, *follow)
+    keeper = LocalProcess("keeper", command, cluster.folder / "keeper.log", cluster.temp)
+    yield haproxy, nginx
+    keeper.close()
 
 
 def uri(balancer: Balancer) -> str:
@@ -220,10 +224,6 @@ def test_a_killed_proxy_costs_what_was_in_flight_and_a_drained_one_nothing(
         # The one that came back serves everything.
         calls.go_on()
         cluster.restart(drained).wait_ready()
-        for balancer in balancers:
-            if isinstance(balancer, Nginx):
-                configured(cluster, balancer)
-                balancer.reload()
         used(cluster, balancers, drained)
         calls.go_on()
         assert not any(calls.failed_once.values()), calls.failed_once
@@ -243,15 +243,12 @@ def used(cluster: Behind, balancers: Sequence[Balancer], name: str) -> None:
 
 
 def drain(cluster: Behind, balancers: Sequence[Balancer], name: str, calls: Calls) -> None:
-    """Stop a proxy so that no call fails: nginx has to be told of it, HAProxy asks by itself."""
+    """Stop a proxy; HAProxy finds out by itself, nginx is told."""
     haproxy, nginx = balancers
-    assert isinstance(nginx, Nginx)
-    configured(cluster, nginx, "--drain", name)
-    nginx.reload()
-    wait_for(lambda: not cluster.connections(nginx, name), f"nginx has left {name}")
     cluster[name].terminate()
     wait_for(lambda: not cluster.ready(name), f"{name} drains")
     wait_for(lambda: f"Server proxies/{name} is DOWN" in haproxy.output(), "HAProxy saw it")
+    wait_for(lambda: not cluster.connections(nginx, name), f"nginx has left {name}")
     calls.go_on()
     cluster[name].terminate()
     assert cluster[name].wait() == 0
@@ -264,9 +261,9 @@ def test_every_algorithm_makes_a_file_that_is_accepted(
     for kind in (HaProxy, Nginx):
         balancer = kind()
         try:
-            known = ("--proxy", "127.0.0.1:1/2", "--http-listen", balancer.http_listen)
+            known = ("--proxy", "127.0.0.1:1/2")
             options = ("--proxy", "[::1]:3", "--drain", "proxy-1", "--algorithm", algorithm)
-            configured_by(balancer, *known, *options)
+            configured(balancer, *known, *options)
             balancer.configure("upstream { balance }")
             assert balancer.refusal()
         finally:
@@ -281,7 +278,7 @@ def test_haproxy_asks_by_grpc_where_it_knows_no_http_endpoint(
         with socket.create_server(("127.0.0.1", 0)) as no_proxy:
             addresses = [one.removeprefix("http://") for one in cluster.uris]
             addresses.append(f"127.0.0.1:{no_proxy.getsockname()[1]}")
-            configured_by(balancer, *(word for one in addresses for word in ("--proxy", one)))
+            configured(balancer, *(word for one in addresses for word in ("--proxy", one)))
             balancer.start()
             wait_for(lambda: "proxies/proxy-3 is DOWN" in balancer.output(), "the check fails")
             with connected(uri(balancer)) as client:
@@ -308,11 +305,11 @@ def test_tls_to_clients_and_to_proxies_that_ask_for_a_certificate(
     balancers = [HaProxy(), HaProxy(), Nginx()]
     try:
         for balancer, proxy in zip(balancers, (known, unknown, unknown), strict=True):
-            configured_by(balancer, "--proxy", proxy, *tls)
+            configured(balancer, "--proxy", proxy, *tls)
             balancer.start()
         for balancer in balancers[:2]:
             # Without having heard anything, it takes a proxy for one that serves.
-            wait_for(lambda one=balancer: "proxy-1 is DOWN" in one.output(), "it has asked")  # type: ignore[misc]
+            wait_for(lambda one=balancer: "proxies/proxy-1 is DOWN" in one.output(), "it has asked")  # type: ignore[misc]
         options: dict[str, Any] = {
             "proxy__tls_certificate": served.certificate,
             "proxy__tls_key": served.key,
@@ -323,7 +320,7 @@ def test_tls_to_clients_and_to_proxies_that_ask_for_a_certificate(
         }
         with mishards.start(port=port, **options):
             for balancer in balancers[:2]:
-                wait_for(lambda one=balancer: "proxy-1 is UP" in one.output(), "it serves")  # type: ignore[misc]
+                wait_for(lambda one=balancer: "proxies/proxy-1 is UP" in one.output(), "it serves")  # type: ignore[misc]
             for balancer in balancers:
                 host = f"https://localhost:{balancer.port}"
                 with connected(host, secure=True, server_pem_path=authority.ca) as client:

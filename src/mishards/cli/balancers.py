@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
+from mishards.core.errors import ConfigError
+from mishards.observability import logs
+from mishards.server.balancing.follow import keep_file
 from mishards.server.balancing.haproxy import haproxy_file
 from mishards.server.balancing.ingress import ingress_file
 from mishards.server.balancing.nginx import nginx_file
@@ -53,6 +59,14 @@ ProxyCertificate = Annotated[
         "--proxy-certificate", help="PEM file of certificate and key, for proxies that ask."
     ),
 ]
+Follow = Annotated[
+    Path | None,
+    typer.Option("--follow", help="Write this file instead, and anew whenever proxies change."),
+]
+Then = Annotated[str, typer.Option("--then", help="With --follow: run this after each change.")]
+Every = Annotated[
+    float, typer.Option("--every", help="With --follow: seconds between two looks.", min=0.1)
+]
 HttpListen = Annotated[
     str, typer.Option("--http-listen", help="Address of the HTTP endpoints; none without it.")
 ]
@@ -71,20 +85,30 @@ def nginx(
     proxy_ca: ProxyCa = "",
     proxy_name: ProxyName = "",
     proxy_certificate: ProxyCertificate = "",
+    follow: Follow = None,
+    then: Then = "",
+    every: Every = 1.0,
     config: ConfigFile = None,
     data: Data = None,
     set: Settings = None,
 ) -> None:
-    """Print a complete nginx.conf."""
+    """Print a complete nginx.conf, or keep one as the cluster is."""
+    loaded = configuration(config, data, set).config
     plan = BalancerPlan(
-        proxies=_proxies(proxy, drain, configuration(config, data, set).config),
         listen=checked_address(listen),
         http_listen=http_listen and checked_address(http_listen),
         algorithm=algorithm,
         folder=checked_path(folder),
         tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
     )
-    print(nginx_file(plan), end="")
+
+    def make(proxies: Sequence[ProxyTarget]) -> str:
+        return nginx_file(msgspec.structs.replace(plan, proxies=tuple(proxies)))
+
+    if follow is None:
+        print(make(_proxies(proxy, drain, loaded)), end="")
+    else:
+        _keep(make, follow, then, every, loaded, named=bool(proxy or drain))
 
 
 def haproxy(
@@ -97,19 +121,29 @@ def haproxy(
     proxy_ca: ProxyCa = "",
     proxy_name: ProxyName = "",
     proxy_certificate: ProxyCertificate = "",
+    follow: Follow = None,
+    then: Then = "",
+    every: Every = 1.0,
     config: ConfigFile = None,
     data: Data = None,
     set: Settings = None,
 ) -> None:
-    """Print a complete haproxy.cfg."""
+    """Print a complete haproxy.cfg, or keep one as the cluster is."""
+    loaded = configuration(config, data, set).config
     plan = BalancerPlan(
-        proxies=_proxies(proxy, drain, configuration(config, data, set).config),
         listen=checked_address(listen),
         http_listen=http_listen and checked_address(http_listen),
         algorithm=algorithm,
         tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
     )
-    print(haproxy_file(plan), end="")
+
+    def make(proxies: Sequence[ProxyTarget]) -> str:
+        return haproxy_file(msgspec.structs.replace(plan, proxies=tuple(proxies)))
+
+    if follow is None:
+        print(make(_proxies(proxy, drain, loaded)), end="")
+    else:
+        _keep(make, follow, then, every, loaded, named=bool(proxy or drain))
 
 
 def ingress(
@@ -135,6 +169,21 @@ def ingress(
         algorithm=algorithm,
     )
     print(ingress_file(plan, host=host, secret=secret, service=service), end="")
+
+
+def _keep(
+    make: Callable[[Sequence[ProxyTarget]], str],
+    path: Path,
+    command: str,
+    every_s: float,
+    config: Config,
+    *,
+    named: bool,
+) -> None:
+    if named:
+        raise ConfigError("--follow takes the registry's proxies: without --proxy and --drain")
+    logs.configure(config.cluster.log_level)
+    asyncio.run(keep_file(config, make, path, command, every_s))
 
 
 def _tls(certificate: str, proxy_ca: str, proxy_name: str, proxy_certificate: str) -> BalancerTls:

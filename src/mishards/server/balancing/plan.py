@@ -74,7 +74,7 @@ class BalancerPlan(msgspec.Struct, frozen=True, kw_only=True):
         longest_s: how long a call may take.
     """
 
-    proxies: tuple[ProxyTarget, ...]
+    proxies: tuple[ProxyTarget, ...] = ()
     listen: str
     http_listen: str = ""
     algorithm: Algorithm = Algorithm.ROUND_ROBIN
@@ -158,13 +158,18 @@ async def present_proxies(config: Config, drained: Sequence[str]) -> tuple[Proxy
             await seams.close()
     finally:
         await runtime.close()
-    found = [_target(node) for node in nodes if node.ready and node.edge]
+    found = serving_proxies(nodes)
     if not found:
         raise NotReady(
             "the registry lists no proxy that serves: start one, or name them with "
             "--proxy host:port"
         )
     return _with_drained(found, drained)
+
+
+def serving_proxies(nodes: Sequence[NodeInfo]) -> list[ProxyTarget]:
+    """The proxies among nodes of a registry, but those that start or have left."""
+    return [_target(node) for node in nodes if node.ready and node.edge]
 
 
 def _target(node: NodeInfo) -> ProxyTarget:

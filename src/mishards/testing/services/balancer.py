@@ -5,7 +5,6 @@ Invariant: a balancer listens where `listen` says, over restarts too.
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ class Balancer(Server):
 
     def configure(self, text: str) -> None:
         """Use this file from the next start or reload on."""
-        self._file.write_text(text)
+        self.file.write_text(text)
         self.folder.chmod(0o711)  # where root starts nginx, its workers are another user's
 
     def refusal(self) -> str:
@@ -58,7 +57,8 @@ class Balancer(Server):
         return True
 
     @property
-    def _file(self) -> Path:
+    def file(self) -> Path:
+        """What it runs by."""
         return self.folder / "balancer.conf"
 
 
@@ -77,13 +77,14 @@ class Nginx(Balancer):
     def check(self) -> Sequence[str]:
         return (str(program("nginx")), *self._options, "-t")
 
-    def reload(self) -> None:
-        """Use the file as it is now; calls in flight end where they are."""
-        self.send(signal.SIGHUP)
+    @property
+    def reload(self) -> Sequence[str]:
+        """The command that has it use its file as it is now."""
+        return (*self.command()[:1], *self._options, "-s", "reload")
 
     @property
     def _options(self) -> Sequence[str]:
-        return ("-c", str(self._file), "-e", "stderr")
+        return ("-c", str(self.file), "-e", "stderr")
 
 
 class HaProxy(Balancer):
@@ -96,7 +97,7 @@ class HaProxy(Balancer):
         return lacking(cls.name, program("haproxy"))
 
     def command(self) -> Sequence[str]:
-        return (str(program("haproxy")), "-db", "-f", str(self._file))
+        return (str(program("haproxy")), "-db", "-f", str(self.file))
 
     def check(self) -> Sequence[str]:
-        return (str(program("haproxy")), "-c", "-f", str(self._file))
+        return (str(program("haproxy")), "-c", "-f", str(self.file))

@@ -138,11 +138,6 @@ class Server:
         self.stop()
         self.start()
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, and its children none."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
     def freeze(self) -> None:
         """SIGSTOP to it and its children: connections stand, and nothing answers."""
         self._signal_all(signal.SIGSTOP)
