@@ -1,6 +1,6 @@
 """HNSW: a navigable graph over full vectors; what AUTOINDEX builds.
 
-Invariants: `ef` is at least k; under a filter it grows so that about `ef` allowed rows are seen.
+Invariants: `ef` is at least k; under a filter it grows, so that recall stays what it is without.
 Source: https://milvus.io/docs/hnsw.md and, for `level`, https://docs.zilliz.com/docs/autoindex-explained.
 """
 
@@ -33,6 +33,11 @@ _LEVEL_EF = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
 """`ef` of level 1 … 10; level 1 gives recall@10 of about .96 on real 384-d sentence embeddings."""
 _ROWS_PER_EF = 24
 """Rows that brute force gathers and compares while HNSW takes one step of `ef` (measured)."""
+_WIDENING = 0.6
+"""How `ef` grows with the share of rows that a filter refuses. On 60,000 real embeddings of 384
+dimensions with ef = 64, recall@10 is .948 without a filter, and with one that lets half, a fifth, a
+tenth of the rows pass .933, .878, .845 at 0, .950, .943, .961 at 0.5 and .963, .979, .987 at 1,
+where a search takes 1.3, 1.9, 2.8 times as long as at 0.5."""
 _MOST_CACHED = 256
 _SearchParameters: Any = vars(faiss)["SearchParametersHNSW"]
 
@@ -107,7 +112,7 @@ class HnswIndex:
 
     def _widened(self, ef: int, allowed_count: int) -> int:
         """`ef` for a search in which only `allowed_count` rows count as hits."""
-        return min(self._rows, ef * self._rows // max(allowed_count, 1))
+        return min(self._rows, int(ef * (self._rows / max(allowed_count, 1)) ** _WIDENING))
 
     def _unfiltered(self, ef: int) -> Any:
         settings = self._params.get(ef)
