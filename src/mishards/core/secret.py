@@ -26,8 +26,9 @@ _SHORTEST = 4
 """Shorter values are not looked for in texts: every word would be full of them."""
 _MOST_BYTES = 64 * 1024
 
-# From the colon after a user's name to the last @ of the word; a text may begin with the user.
-_PASSWORD = re.compile(r"""((?://|\A(?![\w+.\-]+://))[^\s/:@'"]*:)[^\s'"]+(?=@)""")
+# From the colon after a user's name to the last @ of the word; the user may begin the text, or
+# what is quoted.
+_PASSWORD = re.compile(r"""((?://|(?:\A|['"])(?![\w+.\-]+://))[^\s/:@'"]*:)[^\s'"]+(?=@)""")
 _PARAMETER = re.compile(
     r"""([?&;][\w.\-]*(?:password|passwd|pwd|secret|token)[\w.\-]*=)[^\s&;'"]+""", re.IGNORECASE
 )

@@ -34,9 +34,9 @@ class ClusterTls:
         Raises:
             ConfigError: they cannot be used, or the certificate is not of the authority.
         """
-        self._files = files
-        self._clients = Watched(files, _client)
-        self._server = _server(files)
+        self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._server.sslobject_class = _Accepted
+        self._clients = Watched(files, self._load)
 
     def client(self) -> ssl.SSLContext:
         """For the next connection that this node opens. Any thread."""
@@ -49,9 +49,16 @@ class ClusterTls:
 
     def refresh(self) -> None:
         """Use the files that are there now; call it before taking a connection."""
-        if self._clients.renewed() is not None:
-            load_pair(self._server, self._files)
-            load_authorities(self._server, self._files.ca, "CA")
+        self._clients.renewed()
+
+    def _load(self, files: TlsFiles) -> ssl.SSLContext:
+        """The context for what this node opens, tried with one like that of its listener, which
+        then gets the files too."""
+        check(files)
+        client = _fill(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
+        try_handshake(_fill(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files), client, files)
+        _fill(self._server, files)
+        return client
 
 
 def why(error: ssl.SSLError) -> str:
@@ -74,21 +81,7 @@ class _Accepted(ssl.SSLObject):
             raise
 
 
-def _server(files: TlsFiles) -> ssl.SSLContext:
-    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
-    context.sslobject_class = _Accepted
-    return context
-
-
-def _client(files: TlsFiles) -> ssl.SSLContext:
-    check(files)
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
-    try_handshake(_context(ssl.PROTOCOL_TLS_SERVER, files), context, files)
-    return context
-
-
-def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
+def _fill(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED

@@ -46,8 +46,8 @@ class Watched(Generic[T]):
             self._stamp = stamp
             try:
                 self.current = self._load(self._files)
-            except ConfigError as error:
-                _log.warning("TLS goes on with the files of before: %s", error.message)
+            except (ConfigError, OSError) as error:
+                _log.warning("TLS goes on with the files of before: %s", error)
                 return None
             _log.info("TLS uses the changed files from now on: %s", self._files.certificate)
             return self.current

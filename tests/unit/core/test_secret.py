@@ -41,6 +41,7 @@ def test_a_secret_shows_itself_to_nobody() -> None:
         ("me:hush@host/db", "me:***@host/db"),
         ("x://h/p?a=1&api_token=hush&b=2", "x://h/p?a=1&api_token=***&b=2"),
         ("x://h?sslpassword=hush", "x://h?sslpassword=***"),
+        ("the host 'me:hush@host' is none", "the host 'me:***@host' is none"),
         ("http://host:8080/path", "http://host:8080/path"),
         ('["reader@tcp://h:1", "writer@tcp://h:2"]', '["reader@tcp://h:1", "writer@tcp://h:2"]'),
         ("mishards: a mail to me@host", "mishards: a mail to me@host"),

@@ -14,6 +14,7 @@ import uvloop
 from mishards.core.errors import ConfigError, MishardsError, TlsRefused, Unreachable
 from mishards.core.ids import Timestamp
 from mishards.core.runtime import SystemRuntime
+from mishards.rpc import tcp
 from mishards.rpc.messages import AllocateTimestamp, Message, TimestampReply
 from mishards.rpc.tcp import FramedTransport
 from mishards.testing.certificates import Authority
@@ -129,6 +130,25 @@ def test_a_caller_without_tls_learns_what_it_may_lack(run: Run, echo: Any, ours:
         error = await ask(echo, tls, None, blocking=False, connect_timeout_s=0.2)
         assert isinstance(error, Unreachable), error
         assert "no greeting, maybe for it speaks TLS," in error.message
+
+    run(scene())
+
+
+def test_who_does_not_begin_tls_is_hung_up_on(
+    run: Run, echo: Any, ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT_S", 0.05)
+
+    async def scene() -> None:
+        runtime = SystemRuntime(seed=1, threads=1)
+        server = FramedTransport(runtime, tls=ClusterTls(ours.issue()))
+        listener = await server.listen(ANY, echo())
+        host, _, port = listener.address.removeprefix("tcp://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
+        await listener.close()
+        await runtime.close()
 
     run(scene())
 
