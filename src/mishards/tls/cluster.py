@@ -26,7 +26,7 @@ _WORDS = {
 
 
 class ClusterTls:
-    """The contexts of one node. From one thread at a time, but `client`."""
+    """The contexts of one node."""
 
     def __init__(self, files: TlsFiles) -> None:
         """Load the files, all three.
@@ -34,13 +34,14 @@ class ClusterTls:
         Raises:
             ConfigError: they cannot be used, or the certificate is not of the authority.
         """
+        self._clients = Watched(files, _client)
         self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._server.sslobject_class = _Accepted
-        self._clients = Watched(files, self._load)
+        self._servers = Watched(files, self._load_server)
 
     def client(self) -> ssl.SSLContext:
         """For the next connection that this node opens. Any thread."""
-        self.refresh()
+        self._clients.renewed()
         return self._clients.current
 
     def server(self) -> ssl.SSLContext:
@@ -48,17 +49,23 @@ class ClusterTls:
         return self._server
 
     def refresh(self) -> None:
-        """Use the files that are there now; call it before taking a connection."""
-        self._clients.renewed()
+        """Let listeners use the files that are there now; call it before taking a connection.
 
-    def _load(self, files: TlsFiles) -> ssl.SSLContext:
-        """The context for what this node opens, tried with one like that of its listener, which
-        then gets the files too."""
-        check(files)
-        client = _fill(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
-        try_handshake(_fill(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files), client, files)
-        _fill(self._server, files)
-        return client
+        From the loop's thread alone: a context must not change while another thread uses it.
+        """
+        self._servers.renewed()
+
+    def _load_server(self, files: TlsFiles) -> ssl.SSLContext:
+        _client(files)  # tries them, so that files of no use leave the listener as it is
+        return _fill(self._server, files)
+
+
+def _client(files: TlsFiles) -> ssl.SSLContext:
+    """A context that was tried with one like a listener's."""
+    check(files)
+    client = _fill(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
+    try_handshake(_fill(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files), client, files)
+    return client
 
 
 def why(error: ssl.SSLError) -> str:
