@@ -9,7 +9,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[2]
 PAGE = (TESTS.parent / "docs" / "guarantees.md").read_text()
-NAMED = sorted(set(re.findall(r"`([a-z_/]+\.py)(?:::(test_\w+))?`", PAGE)))
+NAMED = sorted(set(re.findall(r"`([a-z0-9_/]+\.py)(?:::(test_\w+))?`", PAGE)))
 
 
 def test_the_page_names_tests() -> None:
