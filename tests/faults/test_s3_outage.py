@@ -36,6 +36,21 @@ class Served(NamedTuple):
     cluster: LocalCluster
     processes: dict[str, LocalProcess]
     line: FaultProxy
+    store: SeaweedFs
+
+    def harm(self, how: str) -> None:
+        if how == "silent":
+            self.line.cut()
+        elif how == "reset":
+            self.line.accepts = "reset"
+            self.line.reset()
+        else:
+            self.store.kill()
+
+    def heal(self) -> None:
+        self.line.heal()
+        if not self.store.running:
+            self.store.start()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +70,7 @@ def served(seaweedfs: SeaweedFs, tmp_path_factory: pytest.TempPathFactory) -> It
                 insert(client, "still", KEYS[60:])
                 create(client, "moving")
                 read(client, "Strong")
-            yield Served(cluster, processes, line)
+            yield Served(cluster, processes, line, seaweedfs)
 
 
 def read(client: MilvusClient, level: str) -> None:
@@ -65,16 +80,14 @@ def read(client: MilvusClient, level: str) -> None:
         assert found == true_nearest(KEYS, query_of(number))
 
 
-@pytest.mark.parametrize("how", ["silent", pytest.param("reset", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", ["silent", *(pytest.param(one, marks=pytest.mark.slow) for one in ("reset", "killed"))]
+)
 def test_without_s3_memory_is_read_and_writes_are_refused(served: Served, how: str) -> None:
-    cluster, processes, line = served
-    key = 100 if how == "silent" else 200
+    cluster, processes, *_ = served
+    key = {"silent": 100, "reset": 200, "killed": 300}[how]
     with connected(cluster.uri) as client:
-        if how == "silent":
-            line.cut()
-        else:
-            line.accepts = "reset"
-            line.reset()
+        served.harm(how)
         try:
             read(client, "Eventually")
             with pytest.raises(MilvusException) as refused:
@@ -82,7 +95,7 @@ def test_without_s3_memory_is_read_and_writes_are_refused(served: Served, how: s
             assert "s3://" in refused.value.message
             read(client, "Eventually")
         finally:
-            line.heal()
+            served.heal()
         healed_s = time.monotonic()
 
         def goes_on() -> bool:

@@ -1,7 +1,7 @@
 """The folder of a reader's copied files: what lies there, how large it is, and what may go.
 
 Its entries are the folder of a segment, `segments/<collection>/<segment>`, and a file of deletes,
-`segments/<collection>/deletes/<name>`. Invariants: the entries never hold more than the limit; a
+`segments/<collection>/deletes/<name>`. Invariants: the segments never hold more than the limit; a
 pinned entry stays; of the others the one used longest ago goes first. A reader that starts on the
 folder of an earlier one takes over what lies there, trusting none of it: that has to be verified.
 One folder serves one reader: each of several that are given one folder takes a part of its own.
@@ -122,14 +122,21 @@ class FileCache:
         if self._pins[name] <= 0:
             del self._pins[name]
 
-    async def use(self, name: str, sizes: Mapping[str, int]) -> None:
+    async def use(self, name: str, sizes: Mapping[str, int], *, bound: bool = True) -> None:
         """Count an entry's files, those that are about to be fetched among them.
+
+        Args:
+            bound: keep to the limit. A file of deletes is small, is read at once, and has to be.
 
         Raises:
             CacheFull: they do not fit, whatever else goes.
         """
         known = self._entries.get(name, {})
-        await self.make_room(name, sum(sizes[file] for file in sizes.keys() - known.keys()))
+        try:
+            await self.make_room(name, sum(sizes[file] for file in sizes.keys() - known.keys()))
+        except CacheFull:
+            if bound:
+                raise
         known = self._entries.pop(name, {})
         self.used_bytes += sum(sizes[file] for file in sizes.keys() - known.keys())
         self._entries[name] = {**known, **sizes}

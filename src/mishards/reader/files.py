@@ -133,6 +133,7 @@ class SegmentFiles:
             SegmentNotFound, ObjectNotFound: it is missing; names it.
             CorruptObject: it is damaged, or `opened` cannot read it; names it.
             StorageError: storage failed.
+            CacheFull: there is no room for it while what is kept is kept.
         """
         info = FileInfo(size_bytes=index.size_bytes, checksum=index.checksum)
 
@@ -190,7 +191,7 @@ class SegmentFiles:
             return await self._runtime.blocking(work, local, not self._verify)
         path = await self._cache.open() / key
         file = key[len(entry) :].lstrip("/")
-        await self._cache.use(entry, {file: info.size_bytes})
+        await self._cache.use(entry, {file: info.size_bytes}, bound=bool(file))
         result = await self._of_copy(key, info, path, work, self._cache.trusts(entry, file))
         self._cache.trust(entry, file)
         return result

@@ -9,15 +9,18 @@ stays readable.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from mishards.core.errors import DiskFull
-from mishards.metadata.models import SegmentMeta
+from mishards.core.ids import SegmentId
+from mishards.metadata.models import SegmentIndex, SegmentMeta
 from mishards.reader.cache import CacheFull
 from mishards.reader.collection import CollectionState
 from mishards.reader.files import SegmentFiles
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -38,22 +41,33 @@ class Room:
             CacheFull: `ahead`, and there is no room.
             DiskFull: there is none, and nothing that may be closed.
         """
+        if ahead:
+            return await self._files.folder(meta)
+        return await self._made(meta, lambda: self._files.folder(meta))
+
+    async def index(self, meta: SegmentMeta, index: SegmentIndex, opened: Callable[[Path], T]) -> T:
+        """As `SegmentFiles.index`; other segments are closed where that makes room.
+
+        Raises:
+            DiskFull: as `folder`.
+        """
+        return await self._made(meta, lambda: self._files.index(meta, index, opened))
+
+    async def _made(self, meta: SegmentMeta, work: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await self._files.folder(meta)
+                return await work()
             except CacheFull as error:
-                if ahead:
-                    raise
-                if not self._close_one():
+                if not self._close_one(meta.id):
                     raise DiskFull(error.message) from error
 
-    def _close_one(self) -> bool:
+    def _close_one(self, needed: SegmentId) -> bool:
         """Close the one that was not read for the longest time; False where there is none."""
         found = [
             (opened.last_read, state, opened)
             for state in self._states()
             for opened in state.open.values()
-            if opened.meta.id in state.view.segments
+            if opened.meta.id in state.view.segments and opened.meta.id != needed
         ]
         if not found:
             return False

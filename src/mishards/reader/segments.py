@@ -22,6 +22,7 @@ from mishards.index.registry import family
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.models import DeleteFile, IndexMeta, SegmentIndex, SegmentMeta
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.reader.cache import CacheFull
 from mishards.reader.collection import CollectionState
 from mishards.reader.damage import DamageReports
 from mishards.reader.deletes import DeletedKeys, LoggedDelete
@@ -76,10 +77,21 @@ class SegmentOpener:
             SegmentNotFound, CorruptObject, StorageError: it cannot be opened; names the segment
                 and the file.
         """
-        if (opened := state.open.get(segment_id)) is not None:
-            return opened
-        if (refusal := self.quarantine.refusal((state.view.id, segment_id))) is not None:
-            raise refusal
+        while (opened := state.open.get(segment_id)) is None:
+            if (refusal := self.quarantine.refusal((state.view.id, segment_id))) is not None:
+                raise refusal
+            try:
+                return await asyncio.shield(self._task(state, segment_id, ahead))
+            except CacheFull:
+                # It was being opened ahead; asked for, it gets its room.
+                if ahead:
+                    raise
+        return opened
+
+    def _task(
+        self, state: CollectionState, segment_id: SegmentId, ahead: bool
+    ) -> asyncio.Task[OpenSegment]:
+        """What opens the segment, of whoever came first."""
         task = self._opening.get(segment_id)
         if task is None:
             task = asyncio.get_running_loop().create_task(
@@ -87,12 +99,12 @@ class SegmentOpener:
             )
             self._opening[segment_id] = task
             task.add_done_callback(lambda done: self._opened(segment_id, done))
-        return await asyncio.shield(task)
+        return task
 
     def _opened(self, segment_id: SegmentId, task: asyncio.Task[OpenSegment]) -> None:
         del self._opening[segment_id]
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, StalePlan):
+        if error is not None and not isinstance(error, StalePlan | CacheFull):
             _log.warning("segment %d cannot be opened: %s", segment_id, error)
 
     async def _open(
@@ -208,7 +220,7 @@ class SegmentOpener:
         if self._indexes.refusal(key) is not None:
             return None
         try:
-            opened = await self._files.index(
+            opened = await self._room.index(
                 meta, built, lambda path: _open_index(path, built, index)
             )
         except MishardsError as error:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mishards.core.ids import IndexId
 from mishards.metadata.models import SegmentMeta
+from mishards.reader.cache import CacheFull
 from mishards.reader.config import ReaderConfig
 from mishards.storage.layers.count import CountingStore
 from mishards.storage.memory import MemoryStore
-from mishards.testing.reader_bench import Bench, keys_of, make_rows, run_bench
+from mishards.testing.reader_bench import COLLECTION, Bench, keys_of, make_rows, run_bench
 
 ORIGIN = [[0.0, 0.0, 0.0, 0.0]]
 ROWS = 200
@@ -25,6 +28,24 @@ async def segment(bench: Bench, first: int) -> SegmentMeta:
     keys = list(range(first, first + ROWS))
     rows = make_rows(bench.schema, keys, [[float(key), 0.0, 0.0, 0.0] for key in keys])
     return await bench.segment(rows, [50] * ROWS)
+
+
+async def indexed(bench: Bench, made: SegmentMeta) -> SegmentMeta:
+    """The first segment with an index."""
+    vectors = [[float(key), 0.0, 0.0, 0.0] for key in range(ROWS)]
+    assert bench.index is not None
+    return await bench.build(made, vectors, bench.index)
+
+
+def raw_bytes(run: Run) -> int:
+    """What a segment takes, without an index."""
+    sizes: list[int] = []
+
+    async def measure(bench: Bench) -> None:
+        sizes.append((await segment(bench, 0)).size_bytes)
+
+    run(measure)
+    return sizes[0]
 
 
 async def nearest(bench: Bench, *segments: SegmentMeta) -> list[int]:
@@ -117,11 +138,6 @@ def test_what_metadata_does_not_name_any_more_goes(
 def test_within_a_limit_every_segment_can_be_read(
     run: Run, store: CountingStore, cache: Path
 ) -> None:
-    sizes: list[int] = []
-
-    async def measure(bench: Bench) -> None:
-        sizes.append((await segment(bench, 0)).size_bytes)
-
     async def test(bench: Bench) -> None:
         made = [await segment(bench, number * ROWS) for number in range(4)]
         bench.commit(*made)
@@ -137,8 +153,7 @@ def test_within_a_limit_every_segment_can_be_read(
         assert await nearest(bench, made[1], made[2]) == [ROWS, 2 * ROWS]
         assert not store.calls["get"]
 
-    run(measure)
-    limit = int(2.5 * sizes[0])
+    limit = int(2.5 * raw_bytes(run))
     config = ReaderConfig(cache_dir=str(cache), cache_bytes=limit)
     run(test, store=lambda runtime: store, config=config)
 
@@ -173,14 +188,52 @@ def test_a_segment_that_could_not_be_opened_again_makes_no_room(
         assert [failure.unit for failure in answer.failures] == [new.id]
         assert await nearest(bench, old) == [0]
 
+    config = ReaderConfig(cache_dir=str(cache), cache_bytes=int(1.5 * raw_bytes(run)))
+    run(test, store=lambda runtime: store, config=config)
+
+
+def test_a_segment_that_was_being_opened_ahead_gets_its_room_once_it_is_asked_for(
+    run: Run, store: CountingStore, cache: Path
+) -> None:
+    async def test(bench: Bench) -> None:
+        first, second = await segment(bench, 0), await segment(bench, ROWS)
+        bench.commit(first, second)
+        assert await nearest(bench, first) == [0]
+        opener, state = bench.reader._opener, bench.reader._holdings.states[COLLECTION]
+        ahead = asyncio.create_task(opener.open(state, second.id, ahead=True))
+        await asyncio.sleep(0)
+        assert await nearest(bench, second) == [ROWS]
+        with pytest.raises(CacheFull):
+            await ahead
+        assert set(state.open) == {second.id}
+
+    config = ReaderConfig(cache_dir=str(cache), cache_bytes=int(1.5 * raw_bytes(run)))
+    run(test, store=lambda runtime: store, config=config, serves=lambda view: frozenset())
+
+
+def test_an_index_that_is_built_later_gets_its_room(
+    run: Run, store: CountingStore, cache: Path
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.index = bench.index_meta("HNSW", IndexId(501))
+        first, second = await segment(bench, 0), await segment(bench, ROWS)
+        bench.commit(bench.meta(), first, second)
+        assert await nearest(bench, second, first) == [ROWS, 0]
+        bench.commit(await indexed(bench, first))
+        await bench.until(lambda: bench.reader.status().segments == {first.id: "HNSW"})
+        assert await nearest(bench, first, second) == [0, ROWS]
+
     sizes: list[int] = []
 
     async def measure(bench: Bench) -> None:
-        sizes.append((await segment(bench, 0)).size_bytes)
+        bench.index = bench.index_meta("HNSW", IndexId(501))
+        made = await indexed(bench, await segment(bench, 0))
+        sizes.append(made.size_bytes + made.indexes[0].size_bytes)
 
     run(measure)
-    config = ReaderConfig(cache_dir=str(cache), cache_bytes=int(1.5 * sizes[0]))
-    run(test, store=lambda runtime: store, config=config)
+    # Room for the one with its index, or for both without.
+    config = ReaderConfig(cache_dir=str(cache), cache_bytes=sizes[0] + 1)
+    run(test, store=lambda runtime: store, config=config, serves=lambda view: frozenset())
 
 
 def test_readers_that_share_a_folder_keep_apart(run: Run, tmp_path: Path, cache: Path) -> None:
