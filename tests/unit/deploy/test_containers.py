@@ -115,6 +115,12 @@ def test_a_service_runs_a_command_with_settings_of_the_product(name: str) -> Non
     assert grace_s > loaded.proxy.linger_s + loaded.proxy.drain_s
 
 
+def test_the_proxy_is_waited_for_until_it_serves() -> None:
+    *_, code = nodes()["proxy"]["healthcheck"]["test"]
+    assert f"http://127.0.0.1:{DEFAULT_PORT}/readyz" in code
+    compile(code, "compose.yaml", "exec")
+
+
 def test_what_services_refer_to_is_there() -> None:
     found = compose()
     for service in found["services"].values():

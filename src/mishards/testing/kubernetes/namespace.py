@@ -49,7 +49,8 @@ class Namespace:
         """Make it."""
         api = self.api()
         try:
-            await api.call("POST", "/api/v1/namespaces", body={"metadata": {"name": self.name}})
+            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}}
+            await api.call("POST", "/api/v1/namespaces", body=body)
         finally:
             await api.close()
 
@@ -66,6 +67,8 @@ class Namespace:
         self._made += 1
         name = name or f"pod-{self._made}"
         body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
             "metadata": {
                 "name": name,
                 "labels": {NAME_LABEL: "mishards", CLUSTER_LABEL: CLUSTER},
