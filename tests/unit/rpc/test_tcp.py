@@ -125,9 +125,11 @@ def test_a_peer_that_never_greets_is_unavailable_after_the_connect_timeout(play:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
             error = await raises(Unavailable, transport.channel(address).call(ASK, timeout_s=10))
-            assert error.message == (
-                f"{address}: no greeting, maybe for it speaks TLS, within 0.05 s"
-            )
+            # A machine that is busy for so long may not even see that it is connected.
+            assert error.message in {
+                f"{address}: no connection within 0.05 s",
+                f"{address}: no greeting, maybe for it speaks TLS, within 0.05 s",
+            }
         await transport.close()
 
     play(scene)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from mishards.core.errors import ConfigError, MishardsError, TlsRefused, Unreachable
+from mishards.core.errors import ConfigError, MishardsError, TlsRefused, Unavailable
 from mishards.core.ids import Timestamp
 from mishards.core.runtime import SystemRuntime
 from mishards.rpc import tcp
@@ -127,8 +127,11 @@ def test_a_listener_without_tls_is_refused(run: Run, echo: Any, ours: Authority)
 def test_a_caller_without_tls_learns_what_it_may_lack(run: Run, echo: Any, ours: Authority) -> None:
     async def scene() -> None:
         tls = ClusterTls(ours.issue())
-        error = await ask(echo, tls, None, blocking=False, connect_timeout_s=0.2)
-        assert isinstance(error, Unreachable), error
+        for patience_s in (0.1, 1.0, 10.0):  # a busy machine may not see that it is connected
+            error = await ask(echo, tls, None, blocking=False, connect_timeout_s=patience_s)
+            assert isinstance(error, Unavailable), error
+            if "no greeting" in error.message:
+                break
         assert "no greeting, maybe for it speaks TLS," in error.message
 
     run(scene())
