@@ -39,7 +39,7 @@ def haproxy_file(plan: BalancerPlan) -> str:
                     f"timeout client {plan.longest_s}s",
                     f"timeout server {plan.longest_s}s",
                     "timeout http-request 30s",
-                    "timeout check 2s",
+                    "timeout check 5s",
                     "retries 2",
                     "retry-on conn-failure",
                     "option redispatch 1",
