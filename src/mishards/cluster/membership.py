@@ -1,8 +1,8 @@
 """Who is in the cluster, as one node sees it: a view that is refreshed in the background.
 
 Invariants: `view` and what is read from it never wait, and any thread may read them; a registry
-that cannot be reached leaves the last view in place; `view.version` rises whenever the nodes or
-the suspicions change, and only then.
+that cannot be reached leaves the last nodes in place, as they answer themselves where it can ask
+them; `view.version` rises whenever the nodes or the suspicions change, and only then.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from mishards.cluster.asking import AskingRegistry
 from mishards.cluster.coalescing import Coalescer
 from mishards.core.errors import SystemFault
 from mishards.core.ids import LogId, NodeId
@@ -160,6 +161,8 @@ class Membership:
             if self._reachable:
                 _log.warning("the registry cannot be read, the last view stays: %s", error.message)
             self._reachable = False
+            if isinstance(self._registry, AskingRegistry):
+                self._replace(await self._registry.last_known() or self.view.nodes)
             return
         if not self._reachable:
             _log.info("the registry can be read again")

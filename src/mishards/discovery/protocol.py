@@ -45,6 +45,11 @@ class Registry(Protocol):
     """Membership of a cluster. All coroutines: from the loop's thread.
 
     A registry that cannot be reached raises `Unavailable`; callers keep their last view.
+
+    One that only lists addresses, and takes no announcements, has the attribute `is_list = True`:
+    its nodes are asked who they are, whether they are ready, and what they lead. Where it does not
+    know a node's roles it gives none. Nodes that vanish from any other are asked before they are
+    let go; see `cluster.asking`.
     """
 
     async def announce(self, node: NodeInfo) -> None:

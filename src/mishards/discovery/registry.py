@@ -12,6 +12,8 @@ _SQL = "mishards.discovery.sql:open_sql"
 BUILTIN = {
     "memory": "mishards.discovery.memory:open_memory",
     "static": "mishards.discovery.static:open_static",
+    "file": "mishards.discovery.file:open_file",
+    "dns": "mishards.discovery.dns:open_dns",
     "sql": _SQL,
     "sqlite": _SQL,
     "mysql": _SQL,
@@ -34,7 +36,7 @@ def open_registry(
     nodes: Sequence[str] = (),
     ttl_s: float = TTL_S,
 ) -> Registry:
-    """The registry called `name`: `sql`, `etcd`, `static`, `memory`, a plugin, or a URL of one.
+    """The registry called `name`: one of `BUILTIN`, a plugin, or a URL of one.
 
     A plugin of kind `discovery` is a factory called as `(runtime, url=…, nodes=…, ttl_s=…)`.
 

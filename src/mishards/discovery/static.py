@@ -2,13 +2,15 @@
 
 A node is written `role@address` or `id=role@address`, several roles joined by `+`, for example
 `r1=reader@tcp://10.0.0.5:19540`; without an id the address is the id. Invariants: every node is
-always live (callers find out by calling, and suspect it for a while); the one writer leads log 0,
-since a fixed list cannot say which of several does.
+listed as live, and has to be asked whether it is; a sole writer leads log 0, of several the list
+does not say which does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import msgspec
 
 from mishards.core.errors import ConfigError
 from mishards.core.ids import NodeId
@@ -22,21 +24,11 @@ _SCHEMES = ("tcp://", "unix://", "mem://")
 class StaticRegistry:
     """A `Registry` that knows what it was told."""
 
+    is_list = True
+
     def __init__(self, nodes: Sequence[str]) -> None:
         """Raises `ConfigError` when the list cannot be used; names the entry."""
-        found = sorted(parse_node(text) for text in nodes)
-        for what in ("id", "address"):
-            values = [getattr(node, what) for node in found]
-            twice = {value for value in values if values.count(value) > 1}
-            if twice:
-                raise ConfigError(f"the static nodes name the {what} {min(twice)!r} twice")
-        writers = [node.id for node in found if "writer" in node.roles]
-        if len(writers) > 1:
-            raise ConfigError(
-                f"the static nodes have {len(writers)} writers, {', '.join(writers)}; one is "
-                "allowed: standby writers need a registry that knows who leads"
-            )
-        self._nodes = tuple(found)
+        self._nodes = parse_nodes(nodes)
 
     async def announce(self, node: NodeInfo) -> None:
         """The list is fixed: nothing changes."""
@@ -51,6 +43,25 @@ class StaticRegistry:
         """Nothing is held."""
 
 
+def parse_nodes(texts: Sequence[str]) -> tuple[NodeInfo, ...]:
+    """The nodes of a list, by id.
+
+    Raises:
+        ConfigError: an entry is none, or one contradicts another; names it.
+    """
+    found = sorted(parse_node(text) for text in texts)
+    for what in ("id", "address"):
+        values = [getattr(node, what) for node in found]
+        twice = {value for value in values if values.count(value) > 1}
+        if twice:
+            raise ConfigError(f"the listed nodes name the {what} {min(twice)!r} twice")
+    writers = [node for node in found if "writer" in node.roles]
+    sole = writers[0].id if len(writers) == 1 else None
+    return tuple(
+        msgspec.structs.replace(node, leads=(0,)) if node.id == sole else node for node in found
+    )
+
+
 def parse_node(text: str) -> NodeInfo:
     """The node that `text` describes.
 
@@ -63,14 +74,13 @@ def parse_node(text: str) -> NodeInfo:
     unknown = [role for role in roles if role not in ROLES]
     if not separator or unknown or (named and not node_id) or not address.startswith(_SCHEMES):
         raise ConfigError(
-            f"invalid static node {text!r}: role@address or id=role@address is allowed, the role "
+            f"invalid node {text!r}: role@address or id=role@address is allowed, the role "
             f"of {', '.join(ROLES)} (several joined by +), the address as tcp://host:port"
         )
     return NodeInfo(
         id=NodeId(node_id or address),
         roles=roles,
         address=address,
-        leads=(0,) if "writer" in roles else (),
     )
 
 

@@ -29,9 +29,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             `postgresql://…`, `etcd://host:port[,host:port]/prefix`, or of a plugin; empty for
             SQLite in the data folder.
         discovery: how nodes find each other: `sql` or `etcd` (beside the metadata), `static`,
-            `kubernetes`, a plugin, or a URL of one such as
-            `zookeeper://host:port[,host:port]/prefix` or `consul://host:port/prefix`; empty for
-            the metadata store.
+            `kubernetes`, a plugin, or a URL of one such as `file:///folder/nodes.toml`,
+            `dns:///_service._tcp.name`, `zookeeper://host:port[,host:port]/prefix` or
+            `consul://host:port/prefix`; empty for the metadata store.
         election: where writers elect leaders: `sql` or `etcd` (beside the metadata),
             `kubernetes`, a plugin, or a URL of one such as
             `zookeeper://host:port[,host:port]/prefix` or `consul://host:port/prefix`; empty for

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from mishards.core.errors import NotReady
 from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId
+from mishards.discovery.protocol import NodeInfo
 from mishards.rpc.messages import (
     Fetch,
+    Introduce,
+    Introduction,
     LookAgain,
     Message,
     NodeStatus,
@@ -28,6 +31,8 @@ class RoleDispatcher:
 
     def __init__(self, node_id: NodeId) -> None:
         self._node_id = node_id
+        self.introduce: Callable[[], NodeInfo] | None = None
+        """What the node says of itself; None until it can."""
         self._roles: dict[str, Handler] = {}
 
     def add(self, role: str, handler: Handler) -> None:
@@ -43,15 +48,22 @@ class RoleDispatcher:
     async def handle(self, message: Message, context: CallContext) -> Reply:
         if isinstance(message, NodeStatus):
             return await self._status(message, context)
+        if isinstance(message, Introduce):
+            return self._introduction()
         return await self._role(message).handle(message, context)
 
     def handle_now(self, message: Message) -> Reply | None:
-        if isinstance(message, NodeStatus):
+        if isinstance(message, NodeStatus | Introduce):
             return None
         return self._role(message).handle_now(message)
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
         return self._role(message).stream(message, context)
+
+    def _introduction(self) -> Introduction:
+        if self.introduce is None:
+            raise NotReady(f"node {self._node_id} is starting")
+        return Introduction(node=self.introduce())
 
     async def _status(self, message: NodeStatus, context: CallContext) -> StatusReply:
         """What the roles say of themselves, as one answer."""

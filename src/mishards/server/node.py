@@ -132,7 +132,9 @@ class Node:
         self._presence = Presence(
             runtime, self._seams.registry, info, self._reigns, self._config.node.heartbeat_s
         )
-        await self._presence.announce(ready=False)
+        presence = self._presence
+        self._dispatcher.introduce = lambda: presence.introduction
+        await presence.announce(ready=False)
         self._tasks.append(runtime.spawn(self._presence.run(), f"presence of {self.id}"))
         await self._membership.start()
 

@@ -57,6 +57,17 @@ class Presence:
             )
             await self._registry.announce(self._node)
 
+    @property
+    def introduction(self) -> NodeInfo:
+        """What the node says to whom asks it: as it would announce itself now."""
+        reigns = self._reigns()
+        return msgspec.structs.replace(
+            self._node,
+            ready=self._node.ready and not self._left,
+            leads=tuple(reigns),
+            epochs=tuple(reigns.values()),
+        )
+
     async def renew(self) -> None:
         """Say at once what has changed; what cannot be said now is said at the next beat."""
         try:

@@ -6,6 +6,7 @@ import contextlib
 
 import msgspec
 
+from mishards.cluster.asking import AskingRegistry
 from mishards.cluster.identity import settle_identity
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import Runtime
@@ -96,18 +97,19 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
             url=config.metadata_url,
         )
         stack.pop_all()
+    transport = FramedTransport(
+        runtime,
+        secret=cluster.secret.reveal(),
+        cluster=cluster_id,
+        idle_s=config.node.idle_s,
+        tls=tls,
+    )
     return Seams(
         runtime=runtime,
-        transport=FramedTransport(
-            runtime,
-            secret=cluster.secret.reveal(),
-            cluster=cluster_id,
-            idle_s=config.node.idle_s,
-            tls=tls,
-        ),
+        transport=transport,
         store=store,
         metadata=metadata,
-        registry=registry,
+        registry=AskingRegistry(registry, transport, runtime),
         election=election,
     )
 

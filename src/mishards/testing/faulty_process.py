@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mishards.cluster.asking import AskingRegistry
 from mishards.core.errors import MetadataUnavailable, MishardsError, StorageError, Unavailable
 from mishards.core.runtime import Runtime, SystemRuntime
 from mishards.discovery.protocol import NodeInfo
@@ -110,6 +111,9 @@ def install(watch: FaultWatch) -> None:
 
     async def open_gated(config: Config, runtime: Runtime) -> Seams:
         seams = await open_plain_seams(config, runtime)
+        if isinstance(seams.registry, AskingRegistry):
+            # Nodes are reached by the routes that faults are put on, which asking knows nothing of.
+            seams = msgspec.structs.replace(seams, registry=seams.registry.listed)
         gated: dict[str, Any] = {
             name: Gated(getattr(seams, name), name, watch, runtime)
             for name in ("metadata", "registry", "election")

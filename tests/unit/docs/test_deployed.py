@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mishards.core.runtime import SystemRuntime
+from mishards.discovery.dns import parse_dns_url
 from mishards.discovery.election_registry import open_election
+from mishards.discovery.file import parse_list
 from mishards.discovery.registry import open_registry
 from mishards.server.config import load_config
 from mishards.storage.mounts import WANTED, check_mounts
@@ -49,3 +51,15 @@ def test_the_example_of_nfs_is_a_configuration_and_a_mount_that_is_taken() -> No
     mounted = f"90 22 0:51 / {folder} rw - {kind} {source} rw,{options}\n"
     check_mounts(config.data_folder, mounted)
     assert set(WANTED.split(",")) <= set(options.split(","))
+
+
+def test_the_examples_of_lists_are_lists() -> None:
+    cluster = load_config(DEPLOY / "file" / "mishards.toml", environ={}).config.cluster
+    assert cluster.discovery == "file:///etc/mishards/nodes.toml"
+    listed = parse_list((DEPLOY / "file" / "nodes.toml").read_bytes(), ".toml")
+    own = load_config(DEPLOY / "file" / "mishards.toml", environ={}).config.node.listen
+    assert own in {node.address for node in listed}
+    cluster = load_config(DEPLOY / "dns" / "mishards.toml", environ={}).config.cluster
+    (name,) = parse_dns_url(cluster.discovery).names
+    zone = (DEPLOY / "dns" / "example.org.zone").read_text()
+    assert f"\n{name.removesuffix('.example.org')} " in zone

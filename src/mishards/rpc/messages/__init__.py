@@ -51,6 +51,8 @@ from mishards.rpc.messages.nodes import (
     Attend,
     HandedOver,
     HandOver,
+    Introduce,
+    Introduction,
     NodeStatus,
     PrepareTakeover,
     StatusReply,
@@ -109,6 +111,8 @@ __all__ = [
     "HandedOver",
     "ImportCollections",
     "ImportedCollection",
+    "Introduce",
+    "Introduction",
     "Load",
     "LogPush",
     "LookAgain",
@@ -158,6 +162,7 @@ Message = (
     | TakeOver
     | HandOver
     | NodeStatus
+    | Introduce
 )
 Reply = (
     Written
@@ -175,4 +180,5 @@ Reply = (
     | QueryPartial
     | HandedOver
     | StatusReply
+    | Introduction
 )

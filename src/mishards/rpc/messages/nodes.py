@@ -13,6 +13,7 @@ from mishards.core.ids import (
     SegmentId,
     Timestamp,
 )
+from mishards.discovery.protocol import NodeInfo
 from mishards.rpc.messages.form import Form
 
 
@@ -46,6 +47,16 @@ class HandedOver(Form, frozen=True, kw_only=True, tag="handed_over"):
 
     leader: NodeId
     paused_ms: float
+
+
+class Introduce(Form, frozen=True, kw_only=True, tag="introduce"):
+    """Ask any node who it is, whether it is ready, and what it leads."""
+
+
+class Introduction(Form, frozen=True, kw_only=True, tag="introduction"):
+    """What the node would say of itself in a registry."""
+
+    node: NodeInfo
 
 
 class NodeStatus(Form, frozen=True, kw_only=True, tag="node_status"):
