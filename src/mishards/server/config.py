@@ -71,6 +71,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         id: its name in the cluster; empty for one made of role, host and process.
         listen: address of the internal protocol: `tcp://host:port` (port 0 takes a free one) or
             `unix:///path`.
+        advertise: address at which other nodes reach this one, where that is another than it
+            listens on, as for `tcp://0.0.0.0:port` or behind a translation of addresses; port 0
+            stands for the port it listens on.
         heartbeat_s: how often it renews its entry in the registry.
         idle_s: a connection to another node on which nothing was heard for so long is made anew
             for the next call: a machine between may have forgotten it without a word.
@@ -78,6 +81,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str = ""
     listen: str = "tcp://127.0.0.1:0"
+    advertise: str = ""
     heartbeat_s: float = 0.5
     idle_s: float = 30.0
 

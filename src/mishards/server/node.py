@@ -70,7 +70,9 @@ class Node:
         self._scratch = scratch
         self._unrivalled = unrivalled
         runtime = seams.runtime
-        self._transport = OwnFirstTransport(seams.transport, MemoryTransport(runtime))
+        self._transport = OwnFirstTransport(
+            seams.transport, MemoryTransport(runtime), config.node.advertise
+        )
         self._membership = Membership(runtime, seams.registry, config.node.heartbeat_s)
         self._policy = policy(config.cluster.routing)
         self._router = Router(self._policy)
@@ -86,8 +88,7 @@ class Node:
     @property
     def address(self) -> str:
         """Where peers reach this node."""
-        assert self._listener is not None
-        return self._listener.address
+        return self._transport.address
 
     @property
     def failed(self) -> asyncio.Future[None]:

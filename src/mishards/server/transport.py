@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mishards.core.errors import ConfigError
+from mishards.rpc.address import advertised
 from mishards.rpc.memory import MemoryTransport
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import Channel, Handler, Listener, Transport
 
 
 class OwnFirstTransport:
-    """Implements `Transport`: the address it listens on is reached in memory."""
+    """Implements `Transport`: the address it is known by is reached in memory.
 
-    def __init__(self, outer: Transport, inner: MemoryTransport) -> None:
+    Attributes:
+        address: where others reach what listens here; empty before `listen`.
+    """
+
+    def __init__(self, outer: Transport, inner: MemoryTransport, advertise: str = "") -> None:
+        """`advertise`: see `rpc.address.advertised`."""
+        self.address = ""
+        self._advertise = advertise
         self._outer = outer
         self._inner = inner
         self._own: dict[str, Channel] = {}
@@ -24,9 +33,14 @@ class OwnFirstTransport:
 
     async def listen(self, address: str, handler: Handler) -> Listener:
         listener = await self._outer.listen(address, handler)
+        try:
+            self.address = advertised(listener.address, self._advertise)
+        except ConfigError:
+            await listener.close()
+            raise
         name = f"mem://{listener.address}"
         self._inner_listeners.append(await self._inner.listen(name, handler))
-        self._own[listener.address] = self._inner.channel(name)
+        self._own[self.address] = self._inner.channel(name)
         return listener
 
     def channel(self, address: str) -> Channel:
