@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import re
@@ -111,6 +112,13 @@ def config(environ: Mapping[str, str]) -> Config:
     return load_config(environ=environ).config
 
 
+@pytest.fixture
+def _schemas_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = functools.cache(kubernetes_validate.utils.schema_contents)
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", read)
+
+
+@pytest.mark.usefixtures("_schemas_read_once")
 @pytest.mark.parametrize(("release", "variants"), [("1.29", ["plain"]), ("1.37", VARIANTS)])
 def test_every_object_is_valid(release: str, variants: Iterable[str]) -> None:
     texts = {text for name in variants for text in RENDER.rendered(VARIANTS[name]).values()}

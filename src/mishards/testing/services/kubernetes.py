@@ -43,7 +43,12 @@ class KubernetesServer:
     def kubeconfig(self) -> Path:
         """A file that says how it is reached."""
         file = self._folder / f"kubeconfig-{self.port}"
+        if file.exists():
+            return file
         scheme = "http" if self._tls is None else "https"
+        # Any authority will do without TLS; without one a client reads all of the system's.
+        (authority, *_) = ssl.create_default_context().get_ca_certs(binary_form=True)
+        (self._folder / "ca.pem").write_text(ssl.DER_cert_to_PEM_cert(authority))
         file.write_text(
             json.dumps(
                 {
@@ -54,7 +59,10 @@ class KubernetesServer:
                     "clusters": [
                         {
                             "name": "test",
-                            "cluster": {"server": f"{scheme}://127.0.0.1:{self.port}"},
+                            "cluster": {
+                                "server": f"{scheme}://127.0.0.1:{self.port}",
+                                "certificate-authority": "ca.pem",
+                            },
                         }
                     ],
                     "users": [{"name": "test", "user": {}}],
