@@ -114,7 +114,8 @@ class AskingRegistry:
             if address not in listed and known.node.id not in ids
         ]
         await self._ask(vanished)
-        all_gone = not any(node != self._own for node in listed.values())
+        own_id = None if self._own is None else self._own.id
+        all_gone = ids <= {own_id}
         kept = {
             known.listed.address: known
             for known in vanished
