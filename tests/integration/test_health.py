@@ -14,6 +14,7 @@ import pytest
 
 import mishards
 from mishards.api.health import DRAINING, Health
+from mishards.api.http import server as http_server
 from mishards.api.http.config import HttpConfig
 from mishards.api.http.health import health_routes
 from mishards.api.http.server import HttpServer
@@ -61,6 +62,35 @@ def test_a_request_with_endless_headers_is_refused_and_the_server_goes_on() -> N
             assert (await reader.readline()).split()[1] == b"400"
             writer.close()
             assert (await asyncio.to_thread(get, server.address, "/healthz"))[0] == 200
+        finally:
+            await server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_connections_over_the_limit_are_refused_until_others_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "_MOST_CONNECTIONS", 2)
+
+    async def status(address: str) -> bytes:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await reader.readline()
+        writer.close()
+        return answer.split()[1]
+
+    async def main() -> None:
+        server, _ = served(HttpConfig(port=0))
+        await server.start()
+        host, _, port = server.address.rpartition(":")
+        try:
+            _, idle = await asyncio.open_connection(host, int(port))
+            assert await status(server.address) == b"503"
+            idle.close()
+            while await status(server.address) != b"200":  # noqa: ASYNC110 - only asking tells
+                await asyncio.sleep(0.01)
         finally:
             await server.close()
 
