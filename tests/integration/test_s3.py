@@ -40,7 +40,7 @@ def copies(cluster: LocalCluster) -> dict[str, int]:
 
 
 def test_rows_are_written_sealed_found_and_found_again(cluster: LocalCluster) -> None:
-    processes = cluster.start_all(readers=2)
+    processes = cluster.start_all()
     with connected(cluster.uri) as client:
         create(client, "rows", "HNSW")
         insert(client, "rows", range(ROWS))
