@@ -22,7 +22,9 @@ from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo
 
-_ANSWER_S = 2.0
+_ANSWER_S = 5.0
+_TRY_S = 1.0
+"""After which the question is put again, within the above: datagrams get lost."""
 _REFRESH_S = 5.0
 _FORM = "dns://[server[:port]]/_service._tcp.name or dns://[server[:port]]/name?port=19540"
 _log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class DnsRegistry:
         self._runtime = runtime
         self._resolver = dns.resolver.Resolver(configure=not url.server)
         self._resolver.lifetime = _ANSWER_S
+        self._resolver.timeout = _TRY_S
         if url.server:
             self._resolver.nameservers = [url.server]
             self._resolver.port = url.server_port
