@@ -49,9 +49,13 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix=f"mishards-{self.name.lower()}-"))
         self.port, *self.more_ports = (free_port() for _ in range(self.ports))
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = self.account if self.account and os.geteuid() == 0 else None
-        if self._user:
-            entry = pwd.getpwnam(self._user)
+        self._as_account: Sequence[str] = ()
+        if self.account and os.geteuid() == 0:
+            entry = pwd.getpwnam(self.account)
+            # By another program: Python would fork to do it, and what gRPC does then in a process
+            # whose threads make calls has been seen to crash the child.
+            ids = (f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups")
+            self._as_account = ("setpriv", *ids, "--")
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)
         self._prepared = False
 
@@ -94,14 +98,12 @@ class Server:
             self._prepared = True
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(),
+                (*self._as_account, *self.command()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
-                user=self._user,
-                group=self._user,
             )
 
         def up() -> bool:
@@ -165,14 +167,12 @@ class Server:
             AssertionError: it failed; with its output.
         """
         done = subprocess.run(
-            command,
+            (*self._as_account, *command),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
             timeout=START_S,
-            user=self._user,
-            group=self._user,
         )
         assert done.returncode == 0, f"{command[0]}: {done.stderr.decode()}{done.stdout.decode()}"
 
