@@ -20,6 +20,8 @@ from mishards.api.http.health import health_routes
 from mishards.api.http.server import HttpServer
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import SystemRuntime
+from mishards.server.config import load_config
+from mishards.server.status import cluster_report
 from mishards.testing.client_rows import connected
 from mishards.testing.local_cluster import LocalCluster, free_port, wait_for
 
@@ -150,6 +152,15 @@ def test_an_embedded_instance_has_no_endpoint_and_stops_at_once() -> None:
     port = free_port()
     with mishards.start(http__port=port, proxy__linger_s=600):
         assert get(f"127.0.0.1:{port}", "/healthz") == (0, {})
+
+
+def test_an_endpoint_names_the_node_as_the_registry_does() -> None:
+    port = free_port()
+    with mishards.start(http__enabled=True, http__port=port, proxy__linger_s=0) as server:
+        config = load_config(options={"cluster.data": server.data}, environ={}).config
+        (listed,) = asyncio.run(cluster_report(config)).nodes
+        assert get(f"127.0.0.1:{port}", "/readyz")[1]["node"] == listed.id
+        assert listed.http == f"127.0.0.1:{port}"
 
 
 def test_a_proxy_is_ready_once_it_serves_and_drains_for_those_who_look(

@@ -77,7 +77,6 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
             stack.push_async_callback(http.close)
         seams = await open_seams(config, runtime)
         stack.push_async_callback(seams.close)
-        name = node_id(config, roles)
         await stack.enter_async_context(tested_storage(config, seams, roles, name))
         if config.cluster.tls_certificate:
             await require_trust(seams)
