@@ -104,7 +104,7 @@ class LocalProcess:
             file.seek(self._from)
             return file.read().decode(errors="replace")
 
-    def wait_ready(self) -> LocalProcess:
+    def wait_ready(self, patience_s: float = PATIENCE_S) -> LocalProcess:
         """Wait until it says that it serves."""
 
         def ready() -> bool:
@@ -112,7 +112,7 @@ class LocalProcess:
                 raise AssertionError(f"{self.name} ended with {self.exit_code}:\n{self.output()}")
             return " is ready" in self.output()
 
-        wait_for(ready, f"{self.name} is ready")
+        wait_for(ready, f"{self.name} is ready", patience_s)
         return self
 
     def kill(self) -> None:

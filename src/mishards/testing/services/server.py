@@ -157,7 +157,9 @@ class Server:
         shutil.rmtree(self.folder)
 
     def output(self) -> str:
-        """The end of what it has said."""
+        """The end of what it has said; nothing before its first start."""
+        if not self._log.exists():
+            return ""
         return self._log.read_bytes()[-4000:].decode(errors="replace")
 
     def run(self, *command: str) -> None:

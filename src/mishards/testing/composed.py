@@ -1,0 +1,164 @@
+"""The whole of a production: services, nodes and a balancer as processes, each of which can die.
+
+Nodes find each other and elect in etcd, have metadata in MariaDB and data on S3; clients come
+through HAProxy, which runs by the file that `mishards config haproxy` prints.
+
+Invariants: a piece keeps its name, its addresses and its data over its lives; whatever was taken
+away is back when `away` ends, also where its body failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+from uuid import uuid4
+
+from mishards.testing.local_cluster import free_port
+from mishards.testing.named_cluster import NamedCluster
+from mishards.testing.services.balancer import HaProxy
+from mishards.testing.services.etcd import Etcd
+from mishards.testing.services.mariadb import MariaDb
+from mishards.testing.services.seaweedfs import SeaweedFs
+from mishards.testing.services.server import Server
+
+WRITERS, READERS, PROXIES = 2, 3, 2
+_START_S = 120.0
+"""For many processes that start at once on a few processors."""
+
+
+class Services(NamedTuple):
+    """What the nodes need, and what is before them."""
+
+    etcd: Etcd
+    mariadb: MariaDb
+    seaweedfs: SeaweedFs
+    haproxy: HaProxy
+
+
+def missing() -> list[str]:
+    """A sentence for each program that is not installed."""
+    kinds: tuple[type[Server], ...] = (Etcd, MariaDb, SeaweedFs, HaProxy)
+    return [lack for kind in kinds if (lack := kind.missing())]
+
+
+@contextmanager
+def running_services() -> Iterator[Services]:
+    """Services of the caller's own, all but HAProxy running; gone at the end, with their data.
+
+    Raises:
+        FileNotFoundError: programs are missing; names them.
+    """
+    if lacks := missing():
+        raise FileNotFoundError("; ".join(lacks))
+    found = Services(Etcd(), MariaDb(), SeaweedFs(), HaProxy())
+    with ExitStack() as stack:
+        for server in found:
+            stack.callback(server.close)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Server.start, (found.etcd, found.mariadb, found.seaweedfs)))
+        yield found
+
+
+class Composed(NamedCluster):
+    """The nodes and HAProxy, on services that run; a context manager that starts all of them.
+
+    Attributes:
+        services: by name, HAProxy among them.
+        url: of the data.
+    """
+
+    def __init__(self, folder: Path, services: Services, *settings: str) -> None:
+        """The services are the caller's, who closes them."""
+        name = f"c{uuid4().hex}"
+        self.url = f"{services.seaweedfs.data(name)}&timeout_s=2"
+        registry = services.etcd.database(name)
+        super().__init__(
+            folder,
+            f"cluster.metadata={services.mariadb.database(name)}",
+            f"cluster.discovery={registry}",
+            f"cluster.election={registry}",
+            f"reader.cache_dir={folder}/cache",
+            *settings,
+            url=self.url,
+        )
+        self.haproxy = services.haproxy
+        self.services: dict[str, Server] = services._asdict()
+
+    @property
+    def entrance(self) -> str:
+        """The URI that clients connect to."""
+        return f"http://{self.haproxy.listen}"
+
+    def start_everything(self) -> None:
+        """All nodes, then HAProxy with the proxies that serve."""
+        counts = {"writer": WRITERS, "reader": READERS, "proxy": PROXIES}
+        names = [f"{role}-{n + 1}" for role, count in counts.items() for n in range(count)]
+        for name in names:
+            http = ("http.enabled=true", f"http.port={free_port()}")
+            self.add(name, *(word for one in http for word in ("--set", one)))
+        for name in names:
+            self[name].wait_ready(_START_S)
+        self.haproxy.configure(self._balancing())
+        assert not self.haproxy.refusal()
+        self.haproxy.start()
+
+    def _balancing(self) -> str:
+        where = ("--listen", self.haproxy.listen, "--http-listen", self.haproxy.http_listen)
+        code, text, error = self.run("config", "haproxy", *where, *self._options)
+        assert code == 0, error
+        return text
+
+    @property
+    def pieces(self) -> list[str]:
+        """The names of everything that can be taken away."""
+        return [*self.nodes_by_name, *self.services]
+
+    def kill(self, name: str) -> None:
+        """`kill -9`; returns when it is gone."""
+        (self.services[name] if name in self.services else self[name]).kill()
+
+    def bring_back(self, name: str) -> None:
+        """Start what was killed, on its data and at its address; returns when it serves."""
+        if name in self.services:
+            self.services[name].start()
+        else:
+            self.restart(name).wait_ready(_START_S)
+
+    @contextmanager
+    def away(self, name: str) -> Iterator[None]:
+        """Killed for as long as the body takes, then back."""
+        self.kill(name)
+        try:
+            yield
+        finally:
+            self.bring_back(name)
+
+    def close(self) -> None:
+        self.haproxy.stop()
+        for process in self.nodes_by_name.values():
+            if process.exit_code is None:
+                process.terminate()
+        super().close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start_everything()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            for name, service in self.services.items():
+                error.add_note(f"--- {name}:\n{service.output()[-1000:]}")
+        super().__exit__(kind, error, trace)
