@@ -41,6 +41,10 @@ _KINDS = {
 _SHARE = 0.5
 _AT_LEADER = 0.4
 _MOST_STEPS = 400
+_AS_IT_WRITES = 0.7
+_LOOKS = 600
+_LOOK_S = 0.0005
+_APPEND = "storage: create log"
 
 
 class Faults:
@@ -102,8 +106,12 @@ class Faults:
         await self._freeze(self._some_host())
 
     async def freeze_leader(self) -> None:
-        if (host := await self._leader()) is not None:
-            await self._freeze(host)
+        """Often just when an entry is on its way, which then comes under another's reign."""
+        if (host := await self._leader()) is None:
+            return
+        if self._random.random() < _AS_IT_WRITES:
+            await _until_it_writes(host)
+        await self._freeze(host)
 
     async def _freeze(self, host: Host) -> None:
         """Stand still, often for longer than a lease, and go on."""
@@ -300,3 +308,11 @@ class Faults:
 
 def _names(nodes: list[Running]) -> str:
     return nodes[0].process.name if len(nodes) == 1 else "all"
+
+
+async def _until_it_writes(host: Host) -> None:
+    """Wait, not for long, until an entry of the log is on its way from a host to storage."""
+    for _ in range(_LOOKS):
+        if host.running is None or _APPEND in host.running.storage.under_way:
+            return
+        await asyncio.sleep(_LOOK_S)

@@ -44,6 +44,7 @@ class Service:
     Attributes:
         failing: share of the calls that fail.
         latency_s: longest time a call takes on either way.
+        under_way: steps that were asked for and have not got there.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Service:
         self.failing = 0.0
         self.latency_s = 0.002
         self.random = random.Random(seed)
+        self.under_way: list[str] = []
         self._process = process
         self._error = error
         self._patience_s = patience_s
@@ -94,6 +96,7 @@ class Service:
         return result
 
     async def _there(self, work: Callable[[], Awaitable[T]], step: str) -> None:
+        self.under_way.append(step)
         try:
             await self._pass()
         except asyncio.CancelledError:
@@ -102,6 +105,8 @@ class Service:
                 loop = asyncio.get_running_loop()
                 loop.call_later(delay_s, self._arrive, work, context=OUTSIDE)
             raise
+        finally:
+            self.under_way.remove(step)
 
     def _arrive(self, work: Callable[[], Awaitable[T]]) -> None:
         """A request of somebody who does not wait for it any more takes its effect."""

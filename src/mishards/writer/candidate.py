@@ -224,6 +224,7 @@ class Candidate:
         # Half of it is worse than none: a reign that is over would keep its lease. So it goes on
         # when whoever asked for it goes.
         self._leaving = asyncio.ensure_future(self._hand_over(to))
+        self._leaving.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._leaving)
 
     async def _hand_over(self, to: NodeId) -> HandedOver:
