@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from mishards.core.errors import SystemFault, Unavailable
-from mishards.core.ids import LogId, NodeId
+from mishards.core.errors import Unavailable
+from mishards.core.ids import LogId
 from mishards.core.runtime import Runtime
 from mishards.discovery.consul_client import ConsulClient
 from mishards.discovery.consul_url import parse_consul_url
-from mishards.discovery.election import NOBODY, Lease, next_lease, no_longer_held
-
-T = TypeVar("T")
+from mishards.discovery.election import NOBODY, Lease
+from mishards.discovery.election_blocking import BlockingElection
 
 _SESSION_S = 10
 """The least that Consul takes."""
@@ -63,39 +61,25 @@ class _Seen(msgspec.Struct, frozen=True):
     session: str = ""
 
 
-class ConsulElection:
+class ConsulElection(BlockingElection):
     """An `Election` over Consul; calls run off the loop."""
 
     def __init__(self, url: str, runtime: Runtime) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
+        super().__init__(runtime)
         parsed = parse_consul_url(url)
         self._client = ConsulClient(parsed)
         self._prefix = parsed.prefix
-        self._runtime = runtime
         self._seen: dict[LogId, _Seen] = {}
         self._turn = threading.Lock()
         self._session = ""
         self._renewed_s = 0.0
 
-    async def look(self, log_id: LogId) -> Lease:
-        return (await self._do(self._look, log_id)).lease
+    def _look_now(self, log_id: LogId) -> Lease:
+        return self._look(log_id).lease
 
-    async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
-        lease = next_lease(seen, holder, heir)
-        if not await self._do(self._swap, seen, lease):
-            raise no_longer_held(seen)
-        return lease
-
-    async def close(self) -> None:
-        await self._runtime.blocking(self._client.close)
-
-    async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
-            raise Unavailable(f"the election in {error.message}") from error
-
-    # --- off the loop -----------------------------------------------------------------------
+    def _close_now(self) -> None:
+        self._client.close()
 
     def _look(self, log_id: LogId) -> _Seen:
         answer = self._client.get("kv", *self._key(log_id).split("/"), allowed=(_ABSENT,))
@@ -113,7 +97,7 @@ class ConsulElection:
         self._seen[log_id] = seen
         return seen
 
-    def _swap(self, seen: Lease, lease: Lease) -> bool:
+    def _swap_now(self, seen: Lease, lease: Lease) -> bool:
         # Mostly it is what was looked at, or swapped, last: then its index is known.
         found = self._seen.get(seen.log_id)
         if found is None or found.lease != seen:

@@ -7,56 +7,37 @@ out by the server's clock, and every observer here judges by its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import msgspec
 
-from mishards.core.errors import SystemFault, Unavailable
-from mishards.core.ids import LogId, NodeId
+from mishards.core.errors import Unavailable
+from mishards.core.ids import LogId
 from mishards.core.runtime import Runtime
-from mishards.discovery.election import NOBODY, Lease, next_lease, no_longer_held
+from mishards.discovery.election import Lease
+from mishards.discovery.election_blocking import BlockingElection
 from mishards.storage.etcd_client import EtcdClient
 from mishards.storage.etcd_requests import put, read, unchanged
 from mishards.storage.etcd_url import parse_etcd_url
 
-T = TypeVar("T")
-
 _ANSWER_S = 2.0
 
 
-class EtcdElection:
+class EtcdElection(BlockingElection):
     """An `Election` over etcd; calls run off the loop."""
 
     def __init__(self, url: str, runtime: Runtime) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
+        super().__init__(runtime)
         parsed = parse_etcd_url(url)
         self._client = EtcdClient(parsed, runtime.monotonic_s, answer_s=_ANSWER_S)
         self._prefix = f"{parsed.prefix}/lease/".encode()
         self._name = parsed.name
-        self._runtime = runtime
         self._seen: dict[LogId, tuple[Lease, int]] = {}
 
-    async def look(self, log_id: LogId) -> Lease:
-        lease, _ = await self._do(self._look, log_id)
-        return lease
+    def _look_now(self, log_id: LogId) -> Lease:
+        return self._look(log_id)[0]
 
-    async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
-        lease = next_lease(seen, holder, heir)
-        if not await self._do(self._swap, seen, lease):
-            raise no_longer_held(seen)
-        return lease
-
-    async def close(self) -> None:
-        await self._runtime.blocking(self._client.close)
-
-    async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
-            raise Unavailable(f"the election in {error.message}") from error
-
-    # --- off the loop -----------------------------------------------------------------------
+    def _close_now(self) -> None:
+        self._client.close()
 
     def _look(self, log_id: LogId) -> tuple[Lease, int]:
         """The lease, and the revision at which it was put."""
@@ -72,7 +53,7 @@ class EtcdElection:
         self._seen[log_id] = seen
         return seen
 
-    def _swap(self, seen: Lease, lease: Lease) -> bool:
+    def _swap_now(self, seen: Lease, lease: Lease) -> bool:
         # Mostly it is what was looked at, or swapped, last: then its revision is known.
         found, revision = self._seen.get(seen.log_id, (None, 0))
         if found != seen:

@@ -7,57 +7,38 @@ twice: a session ends by the servers' clock, and every observer here judges by i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import msgspec
 from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
 
-from mishards.core.errors import SystemFault, Unavailable
-from mishards.core.ids import LogId, NodeId
+from mishards.core.errors import Unavailable
+from mishards.core.ids import LogId
 from mishards.core.runtime import Runtime
-from mishards.discovery.election import NOBODY, Lease, next_lease, no_longer_held
+from mishards.discovery.election import Lease
+from mishards.discovery.election_blocking import BlockingElection
 from mishards.discovery.zookeeper_client import ZooKeeperClient
 from mishards.discovery.zookeeper_url import parse_zookeeper_url
-
-T = TypeVar("T")
 
 _SESSION_S = 3.0
 """Nothing hangs on it: how soon a connection that says nothing is made anew."""
 _ABSENT = -1
 
 
-class ZooKeeperElection:
+class ZooKeeperElection(BlockingElection):
     """An `Election` over ZooKeeper; calls run off the loop."""
 
     def __init__(self, url: str, runtime: Runtime) -> None:
         """Raises `ConfigError` when the URL cannot be used."""
+        super().__init__(runtime)
         parsed = parse_zookeeper_url(url)
         self._client = ZooKeeperClient(parsed, session_s=_SESSION_S)
         self._path = f"/{parsed.prefix}/lease"
-        self._runtime = runtime
         self._seen: dict[LogId, tuple[Lease, int]] = {}
 
-    async def look(self, log_id: LogId) -> Lease:
-        lease, _ = await self._do(self._look, log_id)
-        return lease
+    def _look_now(self, log_id: LogId) -> Lease:
+        return self._look(log_id)[0]
 
-    async def swap(self, seen: Lease, holder: NodeId, heir: NodeId = NOBODY) -> Lease:
-        lease = next_lease(seen, holder, heir)
-        if not await self._do(self._swap, seen, lease):
-            raise no_longer_held(seen)
-        return lease
-
-    async def close(self) -> None:
-        await self._runtime.blocking(self._client.close)
-
-    async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
-            raise Unavailable(f"the election in {error.message}") from error
-
-    # --- off the loop -----------------------------------------------------------------------
+    def _close_now(self) -> None:
+        self._client.close()
 
     def _look(self, log_id: LogId) -> tuple[Lease, int]:
         """The lease, and the version of its entry."""
@@ -73,7 +54,7 @@ class ZooKeeperElection:
         self._seen[log_id] = seen
         return seen
 
-    def _swap(self, seen: Lease, lease: Lease) -> bool:
+    def _swap_now(self, seen: Lease, lease: Lease) -> bool:
         # Mostly it is what was looked at, or swapped, last: then its version is known.
         found, version = self._seen.get(seen.log_id, (None, _ABSENT))
         if found != seen:
