@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check fmt bench sim chaos
+.PHONY: setup demo demo-cluster test check fmt bench sim chaos
 
 setup: $(VENV)/.ready
 
@@ -14,6 +14,10 @@ $(VENV)/.ready: pyproject.toml
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# Needs etcd, MariaDB and HAProxy, and says how to get what is missing.
+demo-cluster: setup
+	$(BIN)/python examples/demo_cluster.py
 
 test: setup
 	$(BIN)/python -m pytest
