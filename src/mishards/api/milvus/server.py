@@ -11,9 +11,8 @@ from mishards.api.milvus.servicer import MilvusServicer
 from mishards.proxy.calls import ProxyApi
 from mishards.proxy.config import ProxyConfig
 
-_LOCAL_BATCH = 4
-_REMOTE_BATCH = 16
-"""Calls that wait while threads do are answered together: for the readers they are one."""
+_BATCH = 16
+"""Calls that wait while threads work are answered together: searches among them are one."""
 
 
 async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, local: bool) -> Edge:
@@ -34,7 +33,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, loc
         port=config.port,
         threads=config.edge_threads or (carrying if local else max(2, processors)),
         io_threads=carrying,
-        batch=_LOCAL_BATCH if local else _REMOTE_BATCH,
+        batch=_BATCH,
         spin_s=config.spin_us / 1e6,
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
