@@ -180,19 +180,20 @@ class NativeEdge:
                 front.fail(call_id, RESOURCE_EXHAUSTED, too_large(len(payload), limit))
                 continue
             path = self._paths[method_id]
+            task = create_task(self._serve(front, call_id, path, payload, _database(key)))
+            self._calls[call_id] = task
             if path in self._streams:
-                task = create_task(self._serve_stream(front, call_id, path, payload))
                 self._streaming.add(task)
                 task.add_done_callback(self._streaming.discard)
-            else:
-                task = create_task(self._serve(front, call_id, path, payload, _database(key)))
-            self._calls[call_id] = task
 
     async def _serve(
         self, front: NativeGrpcFront, call_id: int, path: str, payload: bytes, database: str
     ) -> None:
         try:
-            front.respond(call_id, await self._table.call(path, payload, database))
+            if path in self._streams:
+                await self._stream(front, call_id, path, payload)
+            else:
+                front.respond(call_id, await self._table.call(path, payload, database))
         except GrpcFailure as error:
             front.fail(call_id, error.code, error.message)
         except asyncio.CancelledError:
@@ -205,30 +206,19 @@ class NativeEdge:
         finally:
             del self._calls[call_id]
 
-    async def _serve_stream(
+    async def _stream(
         self, front: NativeGrpcFront, call_id: int, path: str, payload: bytes
     ) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            async with aclosing(self._table.stream(path, payload)) as messages:
-                async for message in messages:
-                    sent = front.stream_try_send(call_id, message)
-                    if sent == STREAM_FULL:
-                        # The client is behind: wait for room off the loop.
-                        await loop.run_in_executor(None, front.stream_send, call_id, message)
-                    elif sent == STREAM_CLOSED:
-                        return
-            front.stream_end(call_id)
-        except GrpcFailure as error:
-            front.fail(call_id, error.code, error.message)
-        except asyncio.CancelledError:
-            front.fail(call_id, UNAVAILABLE, CLOSING)
-            raise
-        except Exception:
-            _log.exception("a stream of %s failed unexpectedly", path)
-            front.fail(call_id, INTERNAL, "internal error")
-        finally:
-            del self._calls[call_id]
+        async with aclosing(self._table.stream(path, payload)) as messages:
+            async for message in messages:
+                sent = front.stream_try_send(call_id, message)
+                if sent == STREAM_FULL:
+                    # The client is behind: wait for room off the loop.
+                    await loop.run_in_executor(None, front.stream_send, call_id, message)
+                elif sent == STREAM_CLOSED:
+                    return
+        front.stream_end(call_id)
 
 
 class _Receiver:
