@@ -102,13 +102,10 @@ def nginx(
         tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
     )
 
-    def make(proxies: Sequence[ProxyTarget]) -> str:
-        return nginx_file(msgspec.structs.replace(plan, proxies=tuple(proxies)))
-
     if follow is None:
-        print(make(_proxies(proxy, drain, loaded)), end="")
+        _print(nginx_file, plan, _proxies(proxy, drain, loaded))
     else:
-        _keep(make, follow, then, every, loaded, named=bool(proxy or drain))
+        _keep(nginx_file, plan, follow, then, every, loaded, named=bool(proxy or drain))
 
 
 def haproxy(
@@ -137,13 +134,10 @@ def haproxy(
         tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
     )
 
-    def make(proxies: Sequence[ProxyTarget]) -> str:
-        return haproxy_file(msgspec.structs.replace(plan, proxies=tuple(proxies)))
-
     if follow is None:
-        print(make(_proxies(proxy, drain, loaded)), end="")
+        _print(haproxy_file, plan, _proxies(proxy, drain, loaded))
     else:
-        _keep(make, follow, then, every, loaded, named=bool(proxy or drain))
+        _keep(haproxy_file, plan, follow, then, every, loaded, named=bool(proxy or drain))
 
 
 def ingress(
@@ -171,8 +165,15 @@ def ingress(
     print(ingress_file(plan, host=host, secret=secret, service=service), end="")
 
 
+def _print(
+    write: Callable[[BalancerPlan], str], plan: BalancerPlan, proxies: tuple[ProxyTarget, ...]
+) -> None:
+    print(write(msgspec.structs.replace(plan, proxies=proxies)), end="")
+
+
 def _keep(
-    make: Callable[[Sequence[ProxyTarget]], str],
+    write: Callable[[BalancerPlan], str],
+    plan: BalancerPlan,
     path: Path,
     command: str,
     every_s: float,
@@ -183,6 +184,10 @@ def _keep(
     if named:
         raise ConfigError("--follow takes the registry's proxies: without --proxy and --drain")
     logs.configure(config.cluster.log_level)
+
+    def make(proxies: Sequence[ProxyTarget]) -> str:
+        return write(msgspec.structs.replace(plan, proxies=tuple(proxies)))
+
     asyncio.run(keep_file(config, make, path, command, every_s))
 
 
