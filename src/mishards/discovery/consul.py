@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from mishards.core.errors import SystemFault, Unavailable
+from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.consul_client import ANSWER_S, ConsulClient
@@ -32,6 +32,7 @@ from mishards.discovery.entries import Entries
 from mishards.discovery.grace import Grace
 from mishards.discovery.protocol import NodeInfo
 from mishards.discovery.renewals import Renewals
+from mishards.discovery.service import ask_service
 
 T = TypeVar("T")
 
@@ -102,11 +103,11 @@ class ConsulRegistry:
 
     async def _do(self, work: Callable[..., T], *args: object) -> T:
         try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
+            return await ask_service(self._runtime, "the registry", work, *args)
+        except Unavailable:
             # Checks may have run out meanwhile: what was shown may be shown no longer.
             self._shown.clear()
-            raise Unavailable(f"the registry in {error.message}") from error
+            raise
 
     # --- off the loop -----------------------------------------------------------------------
 

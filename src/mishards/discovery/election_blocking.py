@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
-from mishards.core.errors import SystemFault, Unavailable
 from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.election import NOBODY, Lease, next_lease, no_longer_held
+from mishards.discovery.service import ask_service
 
 T = TypeVar("T")
 
@@ -36,10 +36,7 @@ class BlockingElection(ABC):
         await self._runtime.blocking(self._close_now)
 
     async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
-            raise Unavailable(f"the election in {error.message}") from error
+        return await ask_service(self._runtime, "the election", work, *args)
 
     @abstractmethod
     def _look_now(self, log_id: LogId) -> Lease:

@@ -12,12 +12,12 @@ from typing import TypeVar
 
 import msgspec
 
-from mishards.core.errors import SystemFault, Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.entries import Entries
 from mishards.discovery.liveness import Beat, Liveness
 from mishards.discovery.protocol import NodeInfo
+from mishards.discovery.service import ask_service
 from mishards.storage.etcd_client import EtcdClient
 from mishards.storage.etcd_requests import after, delete, put, read, unchanged
 from mishards.storage.etcd_url import parse_etcd_url
@@ -80,10 +80,7 @@ class EtcdRegistry:
         await self._runtime.blocking(self._client.close)
 
     async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
-            raise Unavailable(f"the registry in {error.message}") from error
+        return await ask_service(self._runtime, "the registry", work, *args)
 
     def _read(self) -> dict[NodeId, tuple[bytes, Beat]]:
         """What each node's key holds, and its beat."""

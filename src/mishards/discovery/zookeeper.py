@@ -19,13 +19,13 @@ from urllib.parse import quote, unquote
 import msgspec
 from kazoo.exceptions import BadVersionError, NoNodeError
 
-from mishards.core.errors import SystemFault, Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.entries import Entries
 from mishards.discovery.grace import Grace
 from mishards.discovery.protocol import NodeInfo
 from mishards.discovery.renewals import Renewals
+from mishards.discovery.service import ask_service
 from mishards.discovery.zookeeper_client import (
     REFUSALS,
     Operation,
@@ -111,10 +111,7 @@ class ZooKeeperRegistry:
         await self._runtime.blocking(self._client.close)
 
     async def _do(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._runtime.blocking(work, *args)
-        except SystemFault as error:
-            raise Unavailable(f"the registry in {error.message}") from error
+        return await ask_service(self._runtime, "the registry", work, *args)
 
     # --- off the loop -----------------------------------------------------------------------
 
