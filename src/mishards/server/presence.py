@@ -51,21 +51,18 @@ class Presence:
         async with self._turn:
             if self._left:
                 return
-            reigns = self._reigns()
-            self._node = msgspec.structs.replace(
-                self._node, ready=ready, leads=tuple(reigns), epochs=tuple(reigns.values())
-            )
+            self._node = self._as_of_now(ready)
             await self._registry.announce(self._node)
 
     @property
     def introduction(self) -> NodeInfo:
         """What the node says to whom asks it: as it would announce itself now."""
+        return self._as_of_now(self._node.ready and not self._left)
+
+    def _as_of_now(self, ready: bool) -> NodeInfo:
         reigns = self._reigns()
         return msgspec.structs.replace(
-            self._node,
-            ready=self._node.ready and not self._left,
-            leads=tuple(reigns),
-            epochs=tuple(reigns.values()),
+            self._node, ready=ready, leads=tuple(reigns), epochs=tuple(reigns.values())
         )
 
     async def renew(self) -> None:
