@@ -43,6 +43,9 @@ from mishards.writer.takeover import Reign
 from mishards.writer.trim import LogEnds, LogTrimmer
 
 _log = logging.getLogger(__name__)
+
+Cleaner = Callable[[], Coroutine[Any, Any, None]]
+
 _RESTART_PAUSE_S = 1.0
 _CERTAIN_FOR = 0.6
 """Of a lease: longer than the pause between two renewals."""
@@ -144,25 +147,29 @@ class Leading:
             lambda: Timestamp(self.newest),
         )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
-        expiry = Expiry(runtime, config, self.catalog, log_id, lambda: Timestamp(self.newest))
-        self._cleaning: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [
-            ("expiry", expiry.run)
-        ]
+        self._cleaning = self._cleaners(store, peers)
+
+    def _cleaners(self, store: ObjectStore, peers: Peers | None) -> list[tuple[str, Cleaner]]:
+        """What removes what is no longer wanted, by name."""
+        runtime, config, catalog, log_id = self._runtime, self._config, self.catalog, self._log_id
+        expiry = Expiry(runtime, config, catalog, log_id, lambda: Timestamp(self.newest))
+        found: list[tuple[str, Cleaner]] = [("expiry", expiry.run)]
         if peers is not None:
             collector = GarbageCollector(
-                runtime, config, store, self.catalog, self.construction, peers, log_id
+                runtime, config, store, catalog, self.construction, peers, log_id
             )
             trimmer = LogTrimmer(
                 runtime,
                 config,
-                log,
-                self.catalog,
+                self._log,
+                catalog,
                 peers,
                 PinWatch(store, runtime),
                 log_id,
                 self._log_ends,
             )
-            self._cleaning += [("collection", collector.run), ("trimming", trimmer.run)]
+            found += [("collection", collector.run), ("trimming", trimmer.run)]
+        return found
 
     async def begin(self, node_id: NodeId) -> None:
         """Name the leader in the metadata, and start the background tasks.
