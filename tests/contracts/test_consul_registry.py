@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,9 +16,10 @@ from mishards.core.ids import LogId, NodeId
 from mishards.discovery.consul import ConsulRegistry
 from mishards.discovery.election import NOBODY, Lease
 from mishards.discovery.election_consul import ConsulElection
+from mishards.testing.certificates import Authority
 from mishards.testing.consul_server import ConsulServer
 from mishards.testing.expect import raises
-from mishards.testing.registry_contract import names, node, passes
+from mishards.testing.registry_contract import hears_of_each, names, node, passes
 from mishards.testing.stepped import SteppedRuntime
 from mishards.testing.waiting import until
 
@@ -114,15 +113,7 @@ def test_a_blocking_query_tells_of_every_change_and_goes_on_after_an_outage(
             ConsulRegistry(server.database("x"), runtime.apart(name), ttl_s=TTL_S)
             for name in ("one", "other")
         )
-        await one.announce(node("a"))
-        assert await names(other) == ["a"]
-        for name in ("b", "c"):
-            waiting = asyncio.ensure_future(other.changed())
-            await names(other)
-            assert not waiting.done()
-            await one.announce(node(name))
-            await asyncio.wait_for(waiting, 30)
-            assert name in await names(other)
+        await hears_of_each(other, one)
         waiting = asyncio.ensure_future(other.changed())
         server.stop()
         await until(lambda: runtime.sleepers > 1, 30)  # besides the watch over renewals
@@ -332,39 +323,24 @@ def test_a_lock_that_is_kept_back_leaves_the_lease_as_it_is(
     play(case)
 
 
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate that is its own authority, and its key."""
-    pem, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", str(key), "-out", str(pem)],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return pem, key
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 def test_tls_checks_the_agent_and_shows_a_certificate_of_the_node(tmp_path: Path) -> None:
-    pem, key = certificate(tmp_path, "mine")
-    other, _ = certificate(tmp_path, "other")
+    mine, other = Authority(tmp_path, "mine").issue(), Authority(tmp_path, "other").ca
+    ca, pem, key = mine.ca, mine.certificate, mine.key
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)
-    context.load_verify_locations(pem)
+    context.load_verify_locations(ca)
     context.verify_mode = ssl.CERT_REQUIRED
 
     async def case(runtime: SteppedRuntime) -> None:
         url = server.database("x")
-        mine = ConsulRegistry(f"{url}?ca={pem}&cert={pem}&key={key}", runtime, ttl_s=TTL_S)
-        await mine.announce(node("a"))
-        assert await names(mine) == ["a"]
-        for options in ("", f"?ca={pem}", f"?ca={other}&cert={pem}&key={key}"):
+        registry = ConsulRegistry(f"{url}?ca={ca}&cert={pem}&key={key}", runtime, ttl_s=TTL_S)
+        await registry.announce(node("a"))
+        assert await names(registry) == ["a"]
+        for options in ("", f"?ca={ca}", f"?ca={other}&cert={pem}&key={key}"):
             stranger = ConsulRegistry(url + options, runtime, ttl_s=TTL_S)
             await raises(Unavailable, stranger.nodes())
             await stranger.close()
-        await mine.close()
+        await registry.close()
 
     with ConsulServer(tls=context) as server:
         play(case)

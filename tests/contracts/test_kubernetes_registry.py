@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import ssl
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from mishards.discovery.kubernetes_leases import LEASES
 from mishards.discovery.kubernetes_pods import CLUSTER_LABEL, NAME_LABEL
 from mishards.discovery.kubernetes_url import KubernetesUrl, parse_kubernetes_url
 from mishards.discovery.protocol import NodeInfo
+from mishards.testing.certificates import Authority
 from mishards.testing.expect import raises
 from mishards.testing.kubernetes.namespace import CLUSTER, CaughtUp, Namespace
 from mishards.testing.kubernetes.requests import Answerer
@@ -391,18 +390,11 @@ def test_a_refusal_is_told_with_its_reason(kubernetes: KubernetesServer) -> None
 
 @pytest.fixture
 def account(tmp_path: Path) -> Path:
-    """The folder of a Pod's account, with a certificate that the server has as well."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed, and it makes the certificate")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "1", "-subj", "/CN=kubernetes",
-         "-addext", "subjectAltName=IP:127.0.0.1",
-         "-addext", "keyUsage=digitalSignature,keyCertSign",
-         "-keyout", str(tmp_path / "server.key"), "-out", str(tmp_path / "ca.crt")],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+    """The folder of a Pod's account, and the certificate of a server of its authority."""
+    files = Authority(tmp_path).issue("server", "127.0.0.1")
+    Path(files.ca).rename(tmp_path / "ca.crt")
+    Path(files.certificate).rename(tmp_path / "server.crt")
+    Path(files.key).rename(tmp_path / "server.key")
     (tmp_path / "token").write_text("of the account")
     (tmp_path / "namespace").write_text("mine")
     return tmp_path
@@ -412,7 +404,7 @@ def account(tmp_path: Path) -> Path:
 def secured(account: Path) -> Iterator[KubernetesServer]:
     """A server that wants the account's token, over TLS."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(account / "ca.crt", account / "server.key")
+    tls.load_cert_chain(account / "server.crt", account / "server.key")
     server = KubernetesServer(account, tls).start()
     server.turn(lambda answerer: setattr(answerer, "token", "of the account"))
     yield server

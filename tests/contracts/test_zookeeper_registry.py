@@ -17,7 +17,7 @@ from mishards.discovery.zookeeper import ZooKeeperRegistry
 from mishards.testing.expect import raises
 from mishards.testing.fault_proxy import FaultNetwork
 from mishards.testing.local_cluster import wait_for
-from mishards.testing.registry_contract import names, node
+from mishards.testing.registry_contract import hears_of_each, names, node
 from mishards.testing.services.zookeeper import ZooKeeper
 from mishards.testing.stepped import SteppedRuntime
 
@@ -103,15 +103,7 @@ def test_a_watch_tells_of_every_change_and_of_a_lost_connection(
     async def case(_: SteppedRuntime, open_one: Open) -> None:
         one = open_one(zookeeper.database(prefix))
         other = open_one(f"zookeeper://127.0.0.1:{link.port}/{prefix}")
-        await one.announce(node("a"))
-        assert await names(other) == ["a"]
-        for name in ("b", "c"):
-            waiting = asyncio.ensure_future(other.changed())
-            await names(other)
-            assert not waiting.done()
-            await one.announce(node(name))
-            await asyncio.wait_for(waiting, 30)
-            assert name in await names(other)
+        await hears_of_each(other, one)
         waiting = asyncio.ensure_future(other.changed())
         link.reset()
         await asyncio.wait_for(waiting, 30)

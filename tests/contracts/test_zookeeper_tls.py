@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from mishards.core.errors import Unavailable
 from mishards.discovery.zookeeper_client import ZooKeeperClient
 from mishards.discovery.zookeeper_url import parse_zookeeper_url
+from mishards.testing.certificates import Authority
 from mishards.testing.local_cluster import wait_for
 from mishards.testing.services.zookeeper import ZooKeeper
+from mishards.tls.files import TlsFiles
 
 
 class TlsZooKeeper(ZooKeeper):
-    """Serves with a certificate, which is its own authority, and takes clients that have it."""
+    """Serves with a certificate, and takes clients that have one of the same authority."""
 
-    def __init__(self, certificate: Path, both: Path) -> None:
+    def __init__(self, files: TlsFiles, both: Path) -> None:
         super().__init__()
-        self._certificate, self._both = certificate, both
+        self._files, self._both = files, both
 
     def settings(self) -> dict[str, object]:
         found = super().settings()
@@ -35,14 +41,14 @@ class TlsZooKeeper(ZooKeeper):
             "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
             "ssl.keyStore.location": self._both,
             "ssl.keyStore.type": "PEM",
-            "ssl.trustStore.location": self._certificate,
+            "ssl.trustStore.location": self._files.ca,
             "ssl.trustStore.type": "PEM",
             "ssl.clientAuth": "need",
         }
 
     def answers(self) -> bool:
         # To the end of the handshake: its first takes the server a while.
-        context = ssl.create_default_context(cafile=self._certificate)
+        context = ssl.create_default_context(cafile=self._files.ca)
         context.load_cert_chain(self._both)
         try:
             with (
@@ -55,38 +61,23 @@ class TlsZooKeeper(ZooKeeper):
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed, and it makes the certificate")
-    pem, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", str(key), "-out", str(pem)],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return pem, key
+def files(tmp_path: Path) -> TlsFiles:
+    return Authority(tmp_path).issue()
 
 
 @pytest.fixture
-def server(
-    zookeeper: ZooKeeper, files: tuple[Path, Path], tmp_path: Path
-) -> Iterator[TlsZooKeeper]:
-    pem, key = files
+def server(zookeeper: ZooKeeper, files: TlsFiles, tmp_path: Path) -> Iterator[TlsZooKeeper]:
+    # ZooKeeper reads keys in the form of PKCS 8 alone, before their certificates.
+    key = load_pem_private_key(Path(files.key).read_bytes(), None)
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     both = tmp_path / "both.pem"
-    both.write_bytes(key.read_bytes() + pem.read_bytes())
-    with TlsZooKeeper(pem, both) as found:
+    both.write_bytes(key.private_bytes(*form) + Path(files.certificate).read_bytes())
+    with TlsZooKeeper(files, both) as found:
         yield found
 
 
-def test_certificates_of_both_sides_are_used(
-    server: TlsZooKeeper, files: tuple[Path, Path]
-) -> None:
-    pem, key = files
-    url = f"{server.database('one')}?ca={pem}&cert={pem}&key={key}"
+def test_certificates_of_both_sides_are_used(server: TlsZooKeeper, files: TlsFiles) -> None:
+    url = f"{server.database('one')}?ca={files.ca}&cert={files.certificate}&key={files.key}"
     client = ZooKeeperClient(parse_zookeeper_url(url), session_s=30)
 
     def connected() -> bool:

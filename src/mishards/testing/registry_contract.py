@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from mishards.core.errors import Unavailable
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
-from mishards.discovery.protocol import NodeInfo, Registry
+from mishards.discovery.protocol import NodeInfo, Registry, Watching
 from mishards.testing.expect import raises
 from mishards.testing.outage import LONGEST_S, Outage
 from mishards.testing.stepped import SteppedRuntime
@@ -40,6 +40,19 @@ def node(name: str, *, ready: bool = True, leads: tuple[int, ...] = ()) -> NodeI
 
 async def names(registry: Registry) -> list[str]:
     return [found.id for found in await registry.nodes()]
+
+
+async def hears_of_each(other: Watching, one: Registry) -> None:
+    """What is announced through one handle ends a wait of another, and nothing else does."""
+    await one.announce(node("a"))
+    assert await names(other) == ["a"]
+    for name in ("b", "c"):
+        waiting = asyncio.ensure_future(other.changed())
+        await names(other)
+        assert not waiting.done()
+        await one.announce(node(name))
+        await asyncio.wait_for(waiting, 30)
+        assert name in await names(other)
 
 
 async def passes(runtime: SteppedRuntime, seconds: float) -> None:
