@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo demo-cluster test check fmt bench sim chaos
+.PHONY: setup demo demo-cluster test test-processes test-virtual check fmt bench sim chaos
 
 setup: $(VENV)/.ready
 
@@ -19,8 +19,20 @@ demo: setup
 demo-cluster: setup
 	$(BIN)/python examples/demo_cluster.py
 
+# Two shares at a time: what waits for real processes, and what only computes, which yields to it
+# and whose report comes in one piece when it is done.
+VIRTUAL := tests/unit tests/property tests/simulation
+VIRTUAL_REPORT := $(VENV)/virtual.txt
+
 test: setup
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory --keep-going --jobs=2 test-processes test-virtual
+
+test-processes: setup
+	$(BIN)/python -m pytest tests $(VIRTUAL:%=--ignore=%)
+
+test-virtual: setup
+	@nice -n 10 $(BIN)/python -m pytest $(VIRTUAL) --timeout 600 >$(VIRTUAL_REPORT) 2>&1; \
+		status=$$?; cat $(VIRTUAL_REPORT); exit $$status
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks examples

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from mishards.testing.consul_server import ConsulServer
 from mishards.testing.services.balancer import HaProxy, Nginx
@@ -19,6 +20,10 @@ from mishards.testing.services.server import Server
 from mishards.testing.services.zookeeper import ZooKeeper
 
 S = TypeVar("S", bound=Server)
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

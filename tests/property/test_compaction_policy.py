@@ -28,7 +28,7 @@ def bound(model: CompactionModel, limits: CompactionLimits) -> float:
     return (1 + _TIERS) * flushed + beside * model.deleted_rows + model.delete_rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batches)
 def test_bounds_hold_for_any_load(found: list[tuple[list[int], list[int]]]) -> None:
     model = CompactionModel(LIMITS)
@@ -40,7 +40,7 @@ def test_bounds_hold_for_any_load(found: list[tuple[list[int], list[int]]]) -> N
         assert model.worst_space <= 1 / (1 - LIMITS.dead_share)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(LOADS))
 def test_named_loads_keep_to_their_figures(load: Load) -> None:
     model = simulate(load, 150, CompactionLimits(target_rows=4000, target_bytes=4000))

@@ -260,7 +260,7 @@ def _compiled(text: str, schema: CollectionSchema) -> Filter | None:
         raise
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_both_evaluators_agree_and_pruning_is_safe(data: st.DataObject) -> None:
     schema = data.draw(schemas())

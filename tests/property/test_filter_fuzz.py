@@ -68,19 +68,19 @@ def _try(text: str, templates: dict[str, Any]) -> None:
     compiled.primary_keys()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(WORDS, max_size=12), TEMPLATES)
 def test_random_words(words: list[str], templates: dict[str, Any]) -> None:
     _try(" ".join(words), templates)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(codec=None), max_size=40))
 def test_random_text(text: str) -> None:
     _try(text, {})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(
         [

@@ -50,7 +50,7 @@ def _conditions(draw: st.DrawFn, name: str) -> str:
     return f"not ({text})" if draw(st.booleans()) else text
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.data(), st.sampled_from(sorted(DOMAINS)))
 def test_a_matching_row_is_never_ruled_out(data: st.DataObject, name: str) -> None:
     nullable = SCHEMA.by_name[name].nullable

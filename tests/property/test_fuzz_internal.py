@@ -85,7 +85,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(damaged(ROWS) | st.binary(max_size=100))
 def test_rows_that_enter_the_log_can_be_read(rows: bytes) -> None:
     message = Write(
@@ -102,7 +102,7 @@ def test_rows_that_enter_the_log_can_be_read(rows: bytes) -> None:
     assert len(decode_batch(rows).to_pylist()) == 3
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=100) | st.integers(0, len(ROWS)).map(lambda end: ROWS[:end]))
 def test_bytes_that_are_no_record_batch(data: bytes) -> None:
     try:
@@ -126,7 +126,7 @@ REQUEST = bytes(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(damaged(REQUEST) | st.binary(max_size=60))
 def test_bodies_of_requests(body: bytes) -> None:
     try:
@@ -137,7 +137,7 @@ def test_bodies_of_requests(body: bytes) -> None:
     assert isinstance(message, msgspec.Struct)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_bodies_of_answers_and_errors(body: bytes) -> None:
     assert isinstance(frames.read_error(memoryview(body)), MishardsError)
@@ -147,7 +147,7 @@ def test_bodies_of_answers_and_errors(body: bytes) -> None:
         return
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_greetings(body: bytes) -> None:
     try:
@@ -185,7 +185,7 @@ class Received(frames.FrameConnection):
             self.buffer_updated(len(part))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=300), max_size=5), st.binary(max_size=60), st.integers(1, 97))
 def test_streams_of_frames_then_noise(bodies: list[bytes], noise: bytes, step: int) -> None:
     loop = asyncio.new_event_loop()
@@ -218,7 +218,7 @@ def segment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, bytes]
     return folder, meta, (folder / MANIFEST).read_bytes()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(draw=st.data())
 def test_manifests(segment: tuple[Path, Any, bytes], draw: st.DataObject) -> None:
     folder, meta, whole = segment
@@ -232,7 +232,7 @@ def test_manifests(segment: tuple[Path, Any, bytes], draw: st.DataObject) -> Non
         assert opened.column("text").to_pylist() == ["one", "", "thr\u00e9"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(draw=st.data())
 def test_delete_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "deletes"
@@ -249,7 +249,7 @@ def test_delete_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObj
         assert (len(keys), len(timestamps)) == (3, 3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(draw=st.data())
 def test_index_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "index"
@@ -268,7 +268,7 @@ def test_index_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObje
         verify_file(path, info)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(damaged(encode(META)) | st.binary(max_size=60))
 def test_metadata_records(data: bytes) -> None:
     changes = Changes(0, 1, ((META.key, data),), ())  # type: ignore[arg-type]

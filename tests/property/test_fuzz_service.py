@@ -24,7 +24,7 @@ SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 METHODS = [m.name for m in SERVICE.methods if not (m.client_streaming or m.server_streaming)]
 TIMEOUT_S = 20.0
 INTERNAL = 5
-QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 class Service(NamedTuple):

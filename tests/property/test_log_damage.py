@@ -123,7 +123,7 @@ def test_cut_anywhere_else_the_log_is_damaged_and_the_entry_named(log: Log) -> N
     run_virtual(scene())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_flipped_bit_anywhere_in_the_log_is_found_and_named(log: Log, data: Any) -> None:
     keys = sorted(key for key in log.objects if int(key[-20:]) >= log.replay_from)
@@ -134,7 +134,7 @@ def test_a_flipped_bit_anywhere_in_the_log_is_found_and_named(log: Log, data: An
     run_virtual(_is_found(log, {**log.objects, key: bytes(changed)}, key))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.data())
 def test_what_no_start_reads_harms_none(log: Log, data: Any) -> None:
     """Entries before `replay_from` may be damaged, or trimmed."""

@@ -38,13 +38,12 @@ entries = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(entries)
 def test_every_entry_comes_back(entry: Entry) -> None:
     assert decode_entry(encode_entry(entry), NAME) == entry
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(entries)
 def test_every_truncation_is_torn(entry: Entry) -> None:
     data = encode_entry(entry)
@@ -54,7 +53,7 @@ def test_every_truncation_is_torn(entry: Entry) -> None:
         assert NAME in caught.value.message
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(entries)
 def test_every_flipped_bit_is_found(entry: Entry) -> None:
     data = bytearray(encode_entry(entry))
@@ -68,7 +67,6 @@ def test_every_flipped_bit_is_found(entry: Entry) -> None:
             assert NAME in caught.value.message
 
 
-@settings(deadline=None)
 @given(entries, st.data())
 def test_several_changed_bytes_are_found(entry: Entry, draw: st.DataObject) -> None:
     data = bytearray(encode_entry(entry))
@@ -79,7 +77,6 @@ def test_several_changed_bytes_are_found(entry: Entry, draw: st.DataObject) -> N
         decode_entry(bytes(data), NAME)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_an_entry_or_an_error(data: bytes) -> None:
     with pytest.raises(CorruptObject, match=NAME):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Literal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mishards.core.errors import ObjectExists, StorageError
@@ -86,7 +86,6 @@ async def play(plan: list[Step]) -> None:
     await runtime.close()
 
 
-@settings(deadline=None)
 @given(steps)
 def test_what_was_acknowledged_is_read_and_nothing_else(plan: list[Step]) -> None:
     logging.getLogger("mishards.log.store").disabled = True

@@ -284,7 +284,7 @@ async def brought_to_one_version(world: World, database: Database) -> None:
     assert (newest.version, dict(newest.records)) == (version + 1, await records(database))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(seed=st.integers(0, 2**32), leaders=st.integers(1, 5))
 def test_the_journal_equals_the_database_whoever_died_where(seed: int, leaders: int) -> None:
     async def case() -> None:
@@ -298,7 +298,7 @@ def test_the_journal_equals_the_database_whoever_died_where(seed: int, leaders: 
     asyncio.run(case())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(seed=st.integers(0, 2**32), leaders=st.integers(1, 4), lost=st.integers(1, 4))
 def test_a_database_that_lost_commits_is_refused_or_made_whole(
     seed: int, leaders: int, lost: int
@@ -358,7 +358,7 @@ def test_any_bytes_are_refused_by_name(data: bytes, framed: bool) -> None:
             assert "metadata/journal/x" in error.message
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), harm=st.data())
 def test_a_harmed_journal_gives_what_was_committed_or_an_error(
     seed: int, harm: st.DataObject

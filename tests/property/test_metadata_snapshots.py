@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mishards.core.ids import (
@@ -117,7 +117,6 @@ async def _check(plans: list[tuple[dict[str, bytes], set[str]]], every: int) -> 
     )
 
 
-@settings(deadline=None)
 @given(_commits, st.integers(1, 4))
 def test_steps_polls_and_a_whole_read_agree(
     commits: list[tuple[list[Record], list[Record]]], every: int

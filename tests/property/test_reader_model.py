@@ -242,9 +242,7 @@ class Walk:
         assert counted.count == len(wanted)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 @given(
     steps=STEPS,
     text_keys=st.booleans(),

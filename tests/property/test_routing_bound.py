@@ -19,7 +19,7 @@ def _nodes(count: int) -> list[NodeId]:
     return [NodeId(f"reader-{number}") for number in range(count)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(weights=weights_of_units, count=node_counts, bound=bounds)
 def test_no_node_is_over_the_bound(weights: dict[int, int], count: int, bound: float) -> None:
     found = Rendezvous(bound).preferences(list(weights), _nodes(count), weights)
@@ -31,7 +31,7 @@ def test_no_node_is_over_the_bound(weights: dict[int, int], count: int, bound: f
     assert max(loads.values()) <= allowed * (1 + 1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(weights=weights_of_units, count=node_counts, seed=st.integers())
 def test_the_order_of_arguments_does_not_matter(
     weights: dict[int, int], count: int, seed: int
@@ -45,7 +45,7 @@ def test_the_order_of_arguments_does_not_matter(
         assert sorted(order) == sorted(nodes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(units=st.integers(1, 200), count=st.integers(1, 12))
 def test_equal_units_are_spread_within_a_quarter(units: int, count: int) -> None:
     found = Rendezvous().preferences(range(units), _nodes(count), {})

@@ -24,7 +24,7 @@ def _route(policy: RoutingPolicy, nodes: Sequence[str]) -> dict[int, tuple[NodeI
 
 
 @each_policy
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(nodes=clusters)
 def test_a_node_that_goes_leaves_the_order_of_the_others(
     policy: RoutingPolicy, nodes: list[str]

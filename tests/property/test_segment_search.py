@@ -71,7 +71,7 @@ def scores_of(vectors, query, metric):
     return -(vectors @ query)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(1, 120),
     nq=st.sampled_from([1, 2, 20]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mishards.core.ids import Timestamp
@@ -39,7 +39,6 @@ def test_calls_go_together_in_order_until_they_are_large() -> None:
     assert grouped([]) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), min_size=1, max_size=5))
 def test_each_call_gets_its_hits_in_order(counts: list[list[int]]) -> None:
     calls = [call(len(own)) for own in counts]
