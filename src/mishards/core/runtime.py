@@ -23,12 +23,15 @@ _log = logging.getLogger(__name__)
 
 class Runtime(Protocol):
     """Time, chance and concurrency as the roles see them. All methods: from the loop's thread,
-    but `now_ms` and `monotonic_s`, which any thread may call."""
+    but `now_ms`, `now_ns` and `monotonic_s`, which any thread may call."""
 
     random: random.Random
 
     def now_ms(self) -> int:
         """Unix time in milliseconds; may jump in either direction."""
+
+    def now_ns(self) -> int:
+        """As `now_ms`, in nanoseconds."""
 
     def monotonic_s(self) -> float:
         """Seconds since some start; never falls."""
@@ -92,6 +95,8 @@ class SystemRuntime:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
+    now_ns = staticmethod(time.time_ns)
+
     def monotonic_s(self) -> float:
         return time.monotonic()
 
@@ -129,6 +134,9 @@ class RuntimeApart:
 
     def now_ms(self) -> int:
         return self._whole.now_ms()
+
+    def now_ns(self) -> int:
+        return self._whole.now_ns()
 
     def monotonic_s(self) -> float:
         return self._whole.monotonic_s()

@@ -140,6 +140,10 @@ class VirtualRuntime:
     def now_ms(self) -> int:
         return EPOCH_MS + int(asyncio.get_running_loop().time() * 1000) + self.clock_offset_ms
 
+    def now_ns(self) -> int:
+        passed_ns = int(asyncio.get_running_loop().time() * 1e9)
+        return (EPOCH_MS + self.clock_offset_ms) * 1_000_000 + passed_ns
+
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
 

@@ -28,6 +28,9 @@ class SteppedRuntime(SystemRuntime):
     def now_ms(self) -> int:
         return 1_700_000_000_000 + self.clock_error_ms + round(self._passed_s * 1000)
 
+    def now_ns(self) -> int:
+        return self.now_ms() * 1_000_000
+
     def monotonic_s(self) -> float:
         return self._passed_s
 
