@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 
 from mishards.api.health import DRAINING, Health
-from mishards.api.milvus.edge.protocol import EdgeSettings
+from mishards.api.milvus.edge.protocol import EdgeCall, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.api.milvus.health import CHECK, WATCH, HealthService
 from mishards.core.runtime import SystemRuntime
@@ -29,10 +29,10 @@ class Table:
     def __init__(self, health: Health) -> None:
         self._service = HealthService(health, ())
 
-    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+    def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | None]:
         return [None] * len(calls)
 
-    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+    async def call(self, method: str, payload: bytes, database: str, begun: object = None) -> bytes:
         return self._service.check(payload)
 
     def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:

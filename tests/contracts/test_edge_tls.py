@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 
 from mishards.api.milvus.edge.grpcio import GrpcioEdge
-from mishards.api.milvus.edge.protocol import Edge, EdgeSettings
+from mishards.api.milvus.edge.protocol import Edge, EdgeCall, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.core.errors import ConfigError
 from mishards.testing.certificates import Authority
@@ -27,10 +27,10 @@ class Table:
     streams = ()
     inline = ()
 
-    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+    def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | None]:
         return [None] * len(calls)
 
-    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+    async def call(self, method: str, payload: bytes, database: str, begun: object = None) -> bytes:
         return payload
 
     async def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:

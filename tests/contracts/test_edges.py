@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from mishards.api.milvus.edge.protocol import NOT_FOUND, Edge, EdgeSettings, GrpcFailure
+from mishards.api.milvus.edge.protocol import NOT_FOUND, Edge, EdgeCall, EdgeSettings, GrpcFailure
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.core.errors import ConfigError
 
@@ -34,14 +34,14 @@ class Table:
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+    def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | None]:
         if method == NOW_FAIL:
             return [None] * len(calls)
         if method == NOW_CRASH:
             raise ValueError("a defect at once")
-        return [None if payload == b"later" else b"now " + payload for payload, _ in calls]
+        return [None if payload == b"later" else b"now " + payload for payload, *_ in calls]
 
-    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+    async def call(self, method: str, payload: bytes, database: str, begun: object = None) -> bytes:
         if method == FAIL:
             raise GrpcFailure(NOT_FOUND, "nothing here")
         if method in (CRASH, NOW_CRASH):

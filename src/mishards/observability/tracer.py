@@ -48,6 +48,10 @@ class Tracer:
         self._slow_ns = int(slow_s * 1e9)
         self._takers = tuple(takers)
 
+    def tell(self, take: TraceTaker) -> None:
+        """Give kept traces to one more taker."""
+        self._takers = (*self._takers, take)
+
     def begin(self, name: str, start: TraceStart | None) -> Recorder:
         chance = self._chance
         if start is None:

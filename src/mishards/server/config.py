@@ -13,6 +13,7 @@ from mishards.api.http.config import HttpConfig
 from mishards.core.config import Loaded, load
 from mishards.core.errors import ConfigError
 from mishards.core.secret import ConfidentialUrl, Secret, redact
+from mishards.observability.config import TracingConfig
 from mishards.proxy.config import ProxyConfig
 from mishards.reader.config import ReaderConfig
 from mishards.writer.config import WriterConfig
@@ -95,6 +96,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     writer: WriterConfig = WriterConfig()
     reader: ReaderConfig = ReaderConfig()
     http: HttpConfig = HttpConfig()
+    tracing: TracingConfig = TracingConfig()
 
     @property
     def metadata_url(self) -> str:

@@ -127,7 +127,13 @@ async def _open_edge(node: Node, config: Config, health: Health) -> Edge | None:
     # Only a proxy needs the client library's messages, and they take long to import.
     from mishards.api.milvus.server import open_edge
 
-    return await open_edge(node.proxy, config.proxy, health, local="reader" in node.roles)
+    return await open_edge(
+        node.proxy,
+        config.proxy,
+        health,
+        local="reader" in node.roles,
+        traces=node.traces,
+    )
 
 
 async def _open_http(

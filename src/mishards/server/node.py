@@ -20,6 +20,8 @@ from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId, SegmentId
 from mishards.discovery.protocol import NodeInfo
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability.slow import SlowTraces
+from mishards.observability.tracer import Tracer
 from mishards.proxy.leader import LeaderClient
 from mishards.proxy.plan import Router
 from mishards.proxy.proxy import Proxy
@@ -80,10 +82,25 @@ class Node:
         self._writers: Writers | None = None
         self._reader: Reader | None = None
         self.proxy: Proxy | None = None
+        self.slow = SlowTraces(config.tracing.slow_kept)
+        self.traces = self._tracer()
+        """What records the calls of clients; None where nothing does."""
         self._followers: Followers | None = None
         self._listener: Listener | None = None
         self._presence: Presence | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _tracer(self) -> Tracer | None:
+        config = self._config.tracing
+        if "proxy" not in self.roles or not config.record:
+            return None
+        return Tracer(
+            self._seams.runtime,
+            self.id,
+            share=config.sample,
+            slow_s=config.slow_ms / 1000,
+            takers=[self.slow.take],
+        )
 
     @property
     def address(self) -> str:

@@ -7,78 +7,136 @@ nothing of its parts: each is then tried alone, and has an error of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import milvus_pb2
 
 from mishards.api.milvus.decode_reads import decode_search
+from mishards.api.milvus.edge.protocol import EdgeCall
 from mishards.api.milvus.encode_answers import encode_search
 from mishards.api.milvus.status import failure
+from mishards.api.milvus.traced import begun, ended
 from mishards.core.errors import InvalidParameter, MishardsError
-from mishards.proxy.calls import ProxyApi, SearchCall
+from mishards.observability.tracing import Recorder, TraceSink, recorded, recording
+from mishards.proxy.calls import ProxyApi, SearchAnswer, SearchCall
 from mishards.proxy.joining import grouped, joined, shares
 
 _parse_search = milvus_pb2.SearchRequest.FromString
 
-Decoded = tuple[SearchCall, int]
-"""A call, and the decimals to round its scores to."""
+
+class _Decoded(NamedTuple):
+    """A call, the decimals to round its scores to, and what records it."""
+
+    call: SearchCall
+    round_decimal: int
+    recorder: Recorder | None
 
 
-def searches_now(proxy: ProxyApi, requests: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+Answer = bytes | Recorder | None
+
+
+def searches_now(
+    proxy: ProxyApi, requests: Sequence[EdgeCall], traces: TraceSink | None = None
+) -> list[Answer]:
     """Serves `Search` where the proxy can answer at once. Any thread.
 
     Args:
-        requests: serialised `SearchRequest`s; each with the database of its connection, used where
-            the request names none.
+        requests: serialised `SearchRequest`s; the database of the connection is used where the
+            request names none.
+        traces: None to record nothing.
 
     Returns:
-        For each a serialised `SearchResults`, or None when the answer needs the loop: the same
-        payload then goes to the handler.
+        For each a serialised `SearchResults`; where the answer needs the loop, None or what has
+        recorded the attempt: the same payload then goes to the handler.
     """
-    answers: list[bytes | None] = [None] * len(requests)
+    answers: list[Answer] = [None] * len(requests)
     places: list[int] = []
-    decoded: list[Decoded] = []
-    for place, (payload, database) in enumerate(requests):
+    decoded: list[_Decoded] = []
+    for place, (payload, database, start) in enumerate(requests):
+        recorder = None if traces is None else begun(traces, "Search", start)
         try:
-            decoded.append(_decoded(payload, database))
+            decoded.append(_decoded(payload, database, recorder))
             places.append(place)
         except Exception as error:
-            answers[place] = failure(milvus_pb2.SearchResults, error)
-    for group in grouped([call for call, _ in decoded]):
-        found = _together(proxy, [decoded[one] for one in group])
+            answers[place] = _failed(traces, recorder, error)
+    for group in grouped([one.call for one in decoded]):
+        found = _together(proxy, [decoded[one] for one in group], traces)
         for one, answer in zip(group, found, strict=True):
             answers[places[one]] = answer
     return answers
 
 
-def _decoded(payload: bytes, database: str) -> Decoded:
+def _decoded(payload: bytes, database: str, recorder: Recorder | None) -> _Decoded:
     try:
         request = _parse_search(payload)
     except DecodeError as error:
         raise InvalidParameter(f"the request is no SearchRequest: {error}") from error
-    return decode_search(request, database)
+    if recorder is not None:
+        recorder.root.attributes["request_bytes"] = len(payload)
+    return _Decoded(*decode_search(request, database), recorder)
 
 
-def _together(proxy: ProxyApi, group: Sequence[Decoded]) -> list[bytes | None]:
+def _together(proxy: ProxyApi, group: Sequence[_Decoded], traces: TraceSink | None) -> list[Answer]:
     """The answers to calls that may join."""
     if len(group) > 1:
-        calls = [call for call, _ in group]
+        calls = [one.call for one in group]
         try:
-            answer = proxy.search_now(joined(calls))
+            answer = _recorded(proxy, joined(calls), group[0].recorder)
         except MishardsError:
             answer = None
         if answer is not None:
+            _joint([one.recorder for one in group])
             return [
-                encode_search(share, call.collection, round_decimal)
-                for share, (call, round_decimal) in zip(shares(answer, calls), group, strict=True)
+                _encoded(share, one, traces)
+                for share, one in zip(shares(answer, calls), group, strict=True)
             ]
-    return [_alone(proxy, one) for one in group]
+    return [_alone(proxy, one, traces) for one in group]
 
 
-def _alone(proxy: ProxyApi, decoded: Decoded) -> bytes | None:
-    call, round_decimal = decoded
+def _alone(proxy: ProxyApi, one: _Decoded, traces: TraceSink | None) -> Answer:
     try:
-        answer = proxy.search_now(call)
-        return None if answer is None else encode_search(answer, call.collection, round_decimal)
+        answer = _recorded(proxy, one.call, one.recorder)
+        if answer is not None:
+            return _encoded(answer, one, traces)
     except Exception as error:
-        return failure(milvus_pb2.SearchResults, error)
+        return _failed(traces, one.recorder, error)
+    if one.recorder is not None:
+        one.recorder.leave()
+        one.recorder.event("to_loop")
+    return one.recorder
+
+
+def _recorded(proxy: ProxyApi, call: SearchCall, recorder: Recorder | None) -> SearchAnswer | None:
+    """`search_now`, recorded."""
+    if recorder is None:
+        return proxy.search_now(call)
+    before = recording(recorder)
+    try:
+        return proxy.search_now(call)
+    finally:
+        recorded(before)
+
+
+def _joint(recorders: Sequence[Recorder | None]) -> None:
+    """What the first has recorded was done for all."""
+    first = recorders[0]
+    for recorder in recorders:
+        if first is None or recorder is None:
+            continue
+        recorder.root.attributes["joined"] = len(recorders)
+        if recorder is not first:
+            recorder.share(first)
+
+
+def _encoded(answer: SearchAnswer, one: _Decoded, traces: TraceSink | None) -> bytes:
+    data = encode_search(answer, one.call.collection, one.round_decimal)
+    if one.recorder is not None:
+        one.recorder.root.attributes["answer_bytes"] = len(data)
+        ended(traces, one.recorder)
+    return data
+
+
+def _failed(traces: TraceSink | None, recorder: Recorder | None, error: Exception) -> bytes:
+    ended(traces, recorder, error)
+    return failure(milvus_pb2.SearchResults, error)

@@ -8,6 +8,7 @@ from mishards.api.health import Health
 from mishards.api.milvus.edge.protocol import Edge, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.api.milvus.servicer import MilvusServicer
+from mishards.observability.tracing import TraceSink
 from mishards.proxy.calls import ProxyApi
 from mishards.proxy.config import ProxyConfig
 
@@ -15,10 +16,18 @@ _BATCH = 16
 """Calls that wait while threads work are answered together: searches among them are one."""
 
 
-async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, local: bool) -> Edge:
+async def open_edge(
+    proxy: ProxyApi,
+    config: ProxyConfig,
+    health: Health,
+    *,
+    local: bool,
+    traces: TraceSink | None = None,
+) -> Edge:
     """A started edge that serves `proxy`, and says whether the node serves.
 
     Args:
+        traces: takes what calls do; None to record nothing.
         local: whether a reader is in this process. Threads then compute, and more of them than
             processors only pass the interpreter's lock around; otherwise they mostly wait for
             readers, and what comes meanwhile gathers into batches.
@@ -41,6 +50,7 @@ async def open_edge(proxy: ProxyApi, config: ProxyConfig, health: Health, *, loc
         max_message_bytes=config.max_message_bytes,
         grace_s=config.drain_s,
     )
-    edge = make_edge(config.edge, MilvusServicer(proxy, health, inline=True), settings)
+    servicer = MilvusServicer(proxy, health, inline=True, traces=traces)
+    edge = make_edge(config.edge, servicer, settings)
     await edge.start()
     return edge

@@ -29,12 +29,14 @@ from mishards.api.milvus import (
     system,
 )
 from mishards.api.milvus.data import DATA_HANDLERS
-from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, GrpcFailure
+from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, EdgeCall, GrpcFailure
 from mishards.api.milvus.handler import Handle, Handler
 from mishards.api.milvus.health import CHECK, WATCH, HealthService
 from mishards.api.milvus.searches_now import searches_now
 from mishards.api.milvus.status import failure, status_field
+from mishards.api.milvus.traced import begun, ended
 from mishards.core.errors import InvalidParameter, Unimplemented
+from mishards.observability.tracing import Recorder, TraceSink, TraceStart, recorded, recording
 from mishards.proxy.calls import ProxyApi
 
 _log = logging.getLogger(__name__)
@@ -76,20 +78,35 @@ class _Method(msgspec.Struct, frozen=True):
 class MilvusServicer:
     """`MethodTable` of a proxy."""
 
-    def __init__(self, proxy: ProxyApi, health: Health, *, inline: bool = False) -> None:
+    def __init__(
+        self,
+        proxy: ProxyApi,
+        health: Health,
+        *,
+        inline: bool = False,
+        traces: TraceSink | None = None,
+    ) -> None:
+        """`traces`: None to record nothing."""
         self._proxy = proxy
+        self._traces = traces
         self._health = HealthService(health, (_SERVICE.full_name,))
         self._methods = _all_methods()
         self.methods: Collection[str] = (*self._methods, CHECK)
         self.streams: Collection[str] = (WATCH,)
         self.inline: Collection[str] = (SEARCH,) if inline else ()
 
-    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+    def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | Recorder | None]:
         if method != SEARCH:
             return [None] * len(calls)
-        return searches_now(self._proxy, calls)
+        return searches_now(self._proxy, calls, self._traces)
 
-    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+    async def call(
+        self,
+        method: str,
+        payload: bytes,
+        database: str,
+        start: TraceStart | Recorder | None = None,
+    ) -> bytes:
         served = self._methods.get(method)
         if served is None:
             return self._health.check(payload)
@@ -98,11 +115,41 @@ class MilvusServicer:
         if database and served.database_tag:
             # Of a field that stands twice the last counts: the request's own name wins.
             payload = _text_field(served.database_tag, database) + payload
+        recorder = begun(self._traces, served.name, start)
+        if recorder is None:
+            return await self._answer(served, served.handle, payload)
+        return await self._traced(served, served.handle, payload, recorder)
+
+    async def _answer(self, served: _Method, handle: Handle, payload: bytes) -> bytes:
         try:
-            answer = await served.handle(self._proxy, _parse(served, payload))
-            return answer if isinstance(answer, bytes) else answer.SerializeToString()
+            return await self._served(served, handle, payload)
         except Exception as error:
             return failure(served.response, error)
+
+    async def _served(self, served: _Method, handle: Handle, payload: bytes) -> bytes:
+        answer = await handle(self._proxy, _parse(served, payload))
+        return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
+
+    async def _traced(
+        self, served: _Method, handle: Handle, payload: bytes, recorder: Recorder
+    ) -> bytes:
+        """As `_answer`, recorded."""
+        before = recording(recorder)
+        recorder.root.attributes["request_bytes"] = len(payload)
+        ending: BaseException | None = None
+        try:
+            answer = await self._served(served, handle, payload)
+            recorder.root.attributes["answer_bytes"] = len(answer)
+            return answer
+        except Exception as error:
+            ending = error
+            return failure(served.response, error)
+        except BaseException as error:
+            ending = error
+            raise
+        finally:
+            recorded(before)
+            ended(self._traces, recorder, ending)
 
     def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:
         return self._health.watch(payload)

@@ -17,6 +17,7 @@ from pymilvus.client.utils import len_of
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from mishards.api.milvus.data import DATA_HANDLERS
+from mishards.api.milvus.edge.protocol import EdgeCall
 from mishards.api.milvus.searches_now import searches_now
 from mishards.core.errors import (
     CollectionNotFound,
@@ -73,7 +74,7 @@ def answer(view: Any, counts: list[int], **parts: Any) -> SearchAnswer:
 
 
 def search_now(proxy: Any, payload: bytes, database: str = "") -> bytes | None:
-    (answer,) = searches_now(proxy, [(payload, database)])
+    (answer,) = searches_now(proxy, [EdgeCall(payload, database)])
     return answer
 
 

@@ -9,6 +9,7 @@ import pytest
 from pymilvus.grpc_gen import milvus_pb2
 from tests.unit.api.data_path.test_data_reads import search_request
 
+from mishards.api.milvus.edge.protocol import EdgeCall
 from mishards.api.milvus.searches_now import searches_now
 from mishards.core.errors import InternalError, InvalidParameter
 from mishards.core.ids import Timestamp
@@ -54,9 +55,9 @@ def proxy(plain_proxy: Any) -> EchoProxy:
     return EchoProxy(plain_proxy.view)
 
 
-def payload(*numbers: int, dim: int = DIM, **options: Any) -> tuple[bytes, str]:
+def payload(*numbers: int, dim: int = DIM, **options: Any) -> EdgeCall:
     data = [(float(number),) * dim for number in numbers]
-    return search_request(data=data, **options).SerializeToString(), ""
+    return EdgeCall(search_request(data=data, **options).SerializeToString())
 
 
 def keys(answer: bytes | None) -> list[int]:
@@ -77,7 +78,7 @@ def test_equal_but_for_the_vectors_they_are_one_search(proxy: EchoProxy) -> None
 
 
 def test_what_differs_otherwise_goes_by_itself(proxy: EchoProxy) -> None:
-    requests = [payload(2), payload(2, limit=5), payload(1), (payload(3)[0], "shop")]
+    requests = [payload(2), payload(2, limit=5), payload(1), payload(3)._replace(database="shop")]
     answers = searches_now(proxy, requests)  # type: ignore[arg-type]
     assert [keys(answer) for answer in answers] == [[20, 21], [20, 21], [10], [30, 31, 32]]
     assert [(call.nq, call.limit, call.database) for call in proxy.calls] == [
@@ -89,7 +90,7 @@ def test_what_differs_otherwise_goes_by_itself(proxy: EchoProxy) -> None:
 
 def test_each_has_an_error_of_its_own(proxy: EchoProxy) -> None:
     # Two and six numbers a query are two queries of four, taken together.
-    requests = [payload(1, dim=2), payload(1, dim=6), payload(1), (b"\xff\xff", ""), payload(2)]
+    requests = [payload(1, dim=2), payload(1, dim=6), payload(1), EdgeCall(b"\xff\xff"), payload(2)]
     answers = searches_now(proxy, requests)  # type: ignore[arg-type]
     statuses = [milvus_pb2.SearchResults.FromString(answer or b"").status for answer in answers]
     assert [status.code for status in statuses] == [1100, 1100, 0, 1100, 0]

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, GrpcFailure
+from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, EdgeCall, GrpcFailure
 from mishards.api.milvus.servicer import HANDLERS, SEARCH, MilvusServicer
 from mishards.api.milvus.status import status_field
 
@@ -92,7 +92,7 @@ def test_only_search_may_be_answered_at_once_and_only_when_asked_for(
     assert MilvusServicer(proxy, health).inline == ()
     table = MilvusServicer(proxy, health, inline=True)
     assert table.inline == (SEARCH,)
-    assert table.calls_now("/milvus.proto.milvus.MilvusService/Query", [(b"", "")]) == [None]
-    (refused,) = table.calls_now(SEARCH, [(b"\x0a\xff\x01", "")])
+    assert table.calls_now("/milvus.proto.milvus.MilvusService/Query", [EdgeCall(b"")]) == [None]
+    (refused,) = table.calls_now(SEARCH, [EdgeCall(b"\x0a\xff\x01")])
     assert refused is not None
     assert milvus_pb2.SearchResults.FromString(refused).status.code == 1100

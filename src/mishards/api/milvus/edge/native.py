@@ -22,6 +22,7 @@ from mishards.api.milvus.edge.protocol import (
     NOT_TAKEN,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
+    EdgeCall,
     EdgeSettings,
     GrpcFailure,
     MethodTable,
@@ -30,6 +31,7 @@ from mishards.api.milvus.edge.protocol import (
 )
 from mishards.api.milvus.edge.waiting import CallWaiter
 from mishards.core.errors import ConfigError
+from mishards.observability.tracing import Recorder
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class NativeEdge:
         self._front: NativeGrpcFront | None = None
         self._receivers: list[_Receiver] = []
         self._calls: dict[int, asyncio.Task[None]] = {}
+        self._begun: dict[int, Recorder] = {}
         self._streaming: set[asyncio.Task[None]] = set()
         self._draining = False
         self.port = 0
@@ -151,7 +154,7 @@ class NativeEdge:
                 rest.append(event)
             else:
                 fitting.append(event)
-                calls.append((payload, _database(event[4])))
+                calls.append(EdgeCall(payload, _database(event[4])))
         try:
             answers = self._table.calls_now(self._paths[method_id], calls)
         except Exception:
@@ -160,10 +163,12 @@ class NativeEdge:
                 front.fail(event[1], INTERNAL, "internal error")
             return rest
         for event, answer in zip(fitting, answers, strict=True):
-            if answer is None:
-                rest.append(event)
-            else:
+            if isinstance(answer, bytes):
                 front.respond(event[1], answer)
+                continue
+            rest.append(event)
+            if answer is not None:
+                self._begun[event[1]] = answer
         return rest
 
     def _take(self, front: NativeGrpcFront, events: list[_Event]) -> None:
@@ -180,20 +185,27 @@ class NativeEdge:
                 front.fail(call_id, RESOURCE_EXHAUSTED, too_large(len(payload), limit))
                 continue
             path = self._paths[method_id]
-            task = create_task(self._serve(front, call_id, path, payload, _database(key)))
+            begun = self._begun.pop(call_id, None)
+            task = create_task(self._serve(front, call_id, path, payload, _database(key), begun))
             self._calls[call_id] = task
             if path in self._streams:
                 self._streaming.add(task)
                 task.add_done_callback(self._streaming.discard)
 
     async def _serve(
-        self, front: NativeGrpcFront, call_id: int, path: str, payload: bytes, database: str
+        self,
+        front: NativeGrpcFront,
+        call_id: int,
+        path: str,
+        payload: bytes,
+        database: str,
+        begun: Recorder | None,
     ) -> None:
         try:
             if path in self._streams:
                 await self._stream(front, call_id, path, payload)
             else:
-                front.respond(call_id, await self._table.call(path, payload, database))
+                front.respond(call_id, await self._table.call(path, payload, database, begun))
         except GrpcFailure as error:
             front.fail(call_id, error.code, error.message)
         except asyncio.CancelledError:

@@ -7,11 +7,12 @@ serving; closing lets calls in flight finish and refuses new ones as unavailable
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from mishards.core.errors import ConfigError
+from mishards.observability.tracing import Recorder, TraceStart
 from mishards.tls.files import TlsFiles
 
 # Numbers of google.rpc.Code.
@@ -39,6 +40,19 @@ class GrpcFailure(Exception):
         self.message = message
 
 
+class EdgeCall(NamedTuple):
+    """A call as it arrived.
+
+    Attributes:
+        database: that its metadata names, or empty.
+        start: what its metadata says of the caller's trace; None for nothing.
+    """
+
+    payload: bytes
+    database: str = ""
+    start: TraceStart | None = None
+
+
 class MethodTable(Protocol):
     """The methods that an edge serves; a request is one message each."""
 
@@ -55,20 +69,24 @@ class MethodTable(Protocol):
     def inline(self) -> Collection[str]:
         """Those of `methods` for which `calls_now` may have answers."""
 
-    def calls_now(self, method: str, calls: Sequence[tuple[bytes, str]]) -> list[bytes | None]:
+    def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | Recorder | None]:
         """Answers to calls that arrived together, as far as they can be computed at once in the
-        calling thread; None for those that cannot.
+        calling thread. For those that cannot None, or what has recorded the attempt: `call` is
+        to go on with that.
 
         Any thread. Raises nothing.
-
-        Args:
-            calls: the payload of each, and the database that its metadata names, or empty.
         """
 
-    async def call(self, method: str, payload: bytes, database: str) -> bytes:
+    async def call(
+        self, method: str, payload: bytes, database: str, begun: TraceStart | Recorder | None = None
+    ) -> bytes:
         """Answer one call; cancelled when the client goes or its deadline passes.
 
         From the loop's thread. Raises nothing but `GrpcFailure`.
+
+        Args:
+            database: that its metadata names, or empty.
+            begun: what its metadata says of the caller's trace, or what `calls_now` gave for it.
         """
 
     def stream(self, method: str, payload: bytes) -> AsyncGenerator[bytes]:

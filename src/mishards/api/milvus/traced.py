@@ -1,0 +1,45 @@
+"""Recording calls of the Milvus API: which methods, and how a call's end is told.
+
+Invariant: whatever a call ends with, what records it is ended once.
+"""
+
+from __future__ import annotations
+
+from mishards.core.errors import MishardsError
+from mishards.core.secret import redact
+from mishards.observability.tracing import Recorder, TraceSink, TraceStart
+
+TRACED = frozenset({"Search", "Query", "Insert", "Upsert", "Delete"})
+"""Methods whose calls are recorded: those that others wait for a moment later."""
+_MOST_WORDS = 500
+
+
+def begun(
+    traces: TraceSink | None, method: str, start: TraceStart | Recorder | None
+) -> Recorder | None:
+    """What records a call: the recorder it was begun with already, or a new one."""
+    if traces is None or method not in TRACED:
+        return None
+    if isinstance(start, Recorder):
+        return start
+    return traces.begin(method, start)
+
+
+def ended(
+    traces: TraceSink | None, recorder: Recorder | None, error: BaseException | None = None
+) -> None:
+    """The call has ended, with an error or without."""
+    if traces is None or recorder is None:
+        return
+    if error is None:
+        traces.end(recorder)
+        return
+    failed = isinstance(error, Exception)
+    if isinstance(error, MishardsError):
+        failed = not error.input_fault
+    traces.end(recorder, told(error), failed=failed)
+
+
+def told(error: BaseException) -> str:
+    """What a span says of an error."""
+    return f"{type(error).__name__}: {redact(str(error))}"[:_MOST_WORDS]
