@@ -17,12 +17,16 @@ _LOOK_S = 0.25
 
 
 def bounded(answer_s: float) -> type[psycopg.Connection[Any]]:
-    """A connection class whose waits end when the server was silent for `answer_s`."""
+    """A connection class whose waits end when the server was silent for `answer_s`, or for what
+    its `patience_s` is set to."""
 
     class BoundedConnection(psycopg.Connection[Any]):
+        patience_s = answer_s
+
         def wait(self, gen: Any, interval: float = _LOOK_S, *args: Any, **named: Any) -> Any:
             try:
-                return super().wait(_patient(gen, interval, answer_s), interval, *args, **named)
+                patient = _patient(gen, interval, self.patience_s)
+                return super().wait(patient, interval, *args, **named)
             except psycopg.OperationalError:
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     self.pgconn.finish()

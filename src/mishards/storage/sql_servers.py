@@ -4,7 +4,8 @@ Invariants, with the drivers chosen here (PyMySQL, psycopg): a server that says 
 `answer_s`, whether it is down, frozen or cut off, ends the call with an error and its connection
 with it; a lock of somebody else is waited for no longer than that; a transaction that its client
 left open, because it froze or is cut off, is rolled back by the server after `IDLE_S`. A
-connection is tried before it is used, so one that broke meanwhile is replaced unseen.
+connection is tried before it is used, so one that broke meanwhile is replaced unseen; the trial
+waits for `TRIAL_S` only, since another wait follows it where the server does not answer at all.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from sqlalchemy.engine import URL, Engine
 
 ANSWER_S = 5.0
 CONNECT_S = 3.0
+TRIAL_S = 2.0
 IDLE_S = 10
 """How long the server keeps a connection, and the locks of its transaction, that does nothing."""
 
+_PATIENCE = {"pymysql": "_read_timeout", "psycopg": "patience_s"}
+"""Where a driver's connection has the seconds for which it waits."""
 _DRIVERS = {"mysql": "pymysql", "mariadb": "pymysql", "postgresql": "psycopg"}
 
 
@@ -50,7 +54,26 @@ def open_server(url: URL, lock_wait_s: float, answer_s: float) -> Engine:
             return connection_class.connect(*positional, **named)
 
         sa.event.listen(engine, "do_connect", connect)
+    _try_briefly(engine)
     return engine
+
+
+def _try_briefly(engine: Engine) -> None:
+    """Let the trial of a connection wait for `TRIAL_S`."""
+    name = _PATIENCE.get(engine.dialect.driver)
+    if name is None:
+        return
+    ping = engine.dialect.do_ping
+
+    def do_ping(connection: Any) -> bool:
+        usual_s = getattr(connection, name)
+        setattr(connection, name, TRIAL_S)
+        try:
+            return ping(connection)
+        finally:
+            setattr(connection, name, usual_s)
+
+    engine.dialect.do_ping = do_ping  # type: ignore[assignment]
 
 
 def _arguments(url: URL, lock_wait_s: float, answer_s: float) -> dict[str, Any]:
