@@ -15,6 +15,7 @@ from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.kubernetes import KubernetesServer
 from mishards.testing.services.mariadb import MariaDb
 from mishards.testing.services.postgresql import PostgreSql
+from mishards.testing.services.prometheus import Alertmanager, Prometheus
 from mishards.testing.services.seaweedfs import SeaweedFs
 from mishards.testing.services.server import Server
 from mishards.testing.services.zookeeper import ZooKeeper
@@ -79,6 +80,22 @@ def nginx() -> Iterator[Nginx]:
 def haproxy() -> Iterator[HaProxy]:
     """As `nginx`."""
     found = _installed(HaProxy)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[Prometheus]:
+    """As `nginx`."""
+    found = _installed(Prometheus)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def alertmanager() -> Iterator[Alertmanager]:
+    """As `nginx`."""
+    found = _installed(Alertmanager)
     yield found
     found.close()
 

@@ -31,7 +31,8 @@ def plain() -> dict[str, str]:
     """What lies in `deploy/kubernetes`, by file; what not every cluster can take is `optional`."""
     values = yaml.safe_load((HERE / "plain.yaml").read_text(encoding="utf-8"))
     files = {file: _HEADER + text for file, text in rendered(values).items()}
-    more = rendered({**values, "ingress": {"enabled": True}, "serviceMonitor": {"enabled": True}})
+    optionals = ("ingress", "serviceMonitor", "prometheusRule")
+    more = rendered({**values, **{name: {"enabled": True} for name in optionals}})
     optional = {
         f"optional/{file}": _HEADER + text for file, text in more.items() if file not in files
     }

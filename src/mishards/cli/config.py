@@ -1,11 +1,11 @@
 """`mishards config`: every setting, its value and where it came from, and what each means; files
-for balancers."""
+for balancers and for Prometheus."""
 
 from __future__ import annotations
 
 import typer
 
-from mishards.cli import balancers, tables
+from mishards.cli import balancers, prometheus, tables
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
 from mishards.core.secret import redact
 from mishards.server.reference import configuration_page, shown
@@ -14,6 +14,8 @@ app = typer.Typer(help="The configuration.", no_args_is_help=True)
 app.command("nginx")(balancers.nginx)
 app.command("haproxy")(balancers.haproxy)
 app.command("ingress")(balancers.ingress)
+app.command("prometheus")(prometheus.prometheus)
+app.command("targets")(prometheus.targets)
 
 
 @app.callback()

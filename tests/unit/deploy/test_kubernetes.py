@@ -28,7 +28,7 @@ from mishards.server.config import Config, load_config
 from mishards.testing.stepped import SteppedRuntime
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
-OWN_KINDS = {"ServiceMonitor"}
+OWN_KINDS = {"ServiceMonitor", "PrometheusRule"}
 SECRETS = {
     "MISHARDS_CLUSTER_METADATA": "postgresql://user:password@host/mishards",
     "MISHARDS_CLUSTER_SECRET": "shared",
@@ -44,7 +44,8 @@ VARIANTS = {
         "data": {"claim": {"existing": "theirs"}},
         "serviceAccount": {"create": False, "name": "theirs"},
         "ingress": {"enabled": True},
-        "serviceMonitor": {"enabled": True},
+        "serviceMonitor": {"enabled": True, "tokenKey": "MISHARDS_HTTP_METRICS_TOKEN"},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "networkPolicy": {"enabled": False},
         "proxy": {
             "autoscaling": {"enabled": False},
@@ -214,6 +215,26 @@ def test_what_is_referred_to_is_there_or_is_named_by_the_values(variant: list[Ob
                 claim = volume["persistentVolumeClaim"]["claimName"]
                 wanted.add(("PersistentVolumeClaim", claim))
         assert {one for one in wanted - there if one[1] not in outside} == set()
+
+
+def test_the_operator_of_prometheus_is_given_what_the_rules_select_by() -> None:
+    files = RENDER.rendered(VARIANTS["all"])
+    service, monitor = objects(files["monitor.yaml"])
+    assert (
+        monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    )
+    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "mishards"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert endpoint["honorLabels"] is True
+    made = {one["targetLabel"] for one in endpoint["relabelings"]}
+    assert made == {"cluster", "node", "roles"}
+    token = endpoint["authorization"]["credentials"]
+    assert token == {"name": "mishards", "key": "MISHARDS_HTTP_METRICS_TOKEN"}
+    (rules,) = objects(files["rules.yaml"])
+    assert rules["metadata"]["labels"]["release"] == "prometheus"
+    lying = (DEPLOY / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    assert rules["spec"] == yaml.safe_load(lying)
 
 
 def test_every_selector_selects_pods(variant: list[Object]) -> None:

@@ -88,7 +88,7 @@ class Follower:
             if text == self._used:
                 self._trouble = ""
                 return
-            await self._runtime.blocking(_replace, self._path, text)
+            await self._runtime.blocking(replace_file, self._path, text)
             await self._run()
         except (MishardsError, OSError) as error:
             self._say(f"the balancer stays as it is: {error}")
@@ -151,7 +151,7 @@ def _ready(address: str) -> bool:
         return False
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Put a file in the place of another, at once. Blocks."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(text)

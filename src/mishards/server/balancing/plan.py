@@ -175,12 +175,12 @@ def serving_proxies(nodes: Sequence[NodeInfo]) -> list[ProxyTarget]:
 def _target(node: NodeInfo) -> ProxyTarget:
     return ProxyTarget(
         name=_NAME.sub("-", node.id),
-        address=_reachable(node.edge, node.host),
-        health=_reachable(node.http, node.host) if node.http else "",
+        address=reachable(node.edge, node.host),
+        health=reachable(node.http, node.host) if node.http else "",
     )
 
 
-def _reachable(address: str, machine: str) -> str:
+def reachable(address: str, machine: str) -> str:
     """The address that others use; a node that listens everywhere is reached by its machine."""
     host, _, port = address.rpartition(":")
     return checked_address(f"{machine}:{port}" if host in _WILDCARDS else address)

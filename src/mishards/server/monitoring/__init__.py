@@ -1,0 +1,1 @@
+"""What Prometheus has to know of a cluster, made from the present topology."""
