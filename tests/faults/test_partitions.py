@@ -21,8 +21,19 @@ from mishards.testing.recorded import Workload
 READS = ("search", "query", "count")
 WRITES = ("insert", "upsert", "delete")
 RECOVERS_S = 5.0
+SHORT_S = 3.0
+LONG_S = 120.0
 
 Harmed = tuple[FaultyCluster, Workload, LogWatch]
+
+
+@pytest.fixture(
+    params=[SHORT_S, pytest.param(LONG_S, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+    ids=["seconds", "minutes"],
+)
+def lasts_s(request: pytest.FixtureRequest) -> float:
+    """How long the fault lasts."""
+    return float(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +61,7 @@ def suffer(
 ) -> tuple[float, float]:
     """Let the clients work before, during and after a fault; when it began and ended."""
     cluster, workload, log = harmed
-    with workload.running(3):
+    with workload.running(3, pause_s=0.02 if seconds < LONG_S else 0.2):
         workload.go_on()
         workload.note(what)
         began = time.time()
@@ -66,14 +77,16 @@ def suffer(
     return began, ended
 
 
-def test_a_proxy_without_one_reader_asks_the_other(harmed: Harmed) -> None:
+def test_a_proxy_without_one_reader_asks_the_other(harmed: Harmed, lasts_s: float) -> None:
     """R8: proxy-1 and reader-1."""
     cluster, workload, _ = harmed
-    began, _ = suffer(harmed, "cut", cluster.link("proxy-1", "reader-1").cut, 3.0)
+    began, _ = suffer(harmed, "cut", cluster.link("proxy-1", "reader-1").cut, lasts_s)
     assert not workload.failed(*READS, *WRITES, since_s=began)
 
 
-def test_a_proxy_without_readers_says_so_and_the_other_serves(harmed: Harmed) -> None:
+def test_a_proxy_without_readers_says_so_and_the_other_serves(
+    harmed: Harmed, lasts_s: float
+) -> None:
     """R8: proxy-1 and all readers: an error or a whole answer, never an empty one."""
     cluster, workload, _ = harmed
 
@@ -81,16 +94,16 @@ def test_a_proxy_without_readers_says_so_and_the_other_serves(harmed: Harmed) ->
         for reader in ("reader-1", "reader-2"):
             cluster.link("proxy-1", reader).cut()
 
-    began, _ = suffer(harmed, "cut", harm, 3.0)
+    began, _ = suffer(harmed, "cut", harm, lasts_s)
     other = [o for o in workload.calls(*READS, since_s=began) if o.endpoint == cluster.uris[1]]
     assert other
     assert all(o.outcome == "ok" for o in other)
 
 
-def test_a_proxy_without_the_writer_reads_on(harmed: Harmed) -> None:
+def test_a_proxy_without_the_writer_reads_on(harmed: Harmed, lasts_s: float) -> None:
     """R8: proxy-1 and the writer: its writes fail or wait, reads of every level go on."""
     cluster, workload, _ = harmed
-    began, ended = suffer(harmed, "cut", cluster.link("proxy-1", "writer-1").cut, 4.0)
+    began, ended = suffer(harmed, "cut", cluster.link("proxy-1", "writer-1").cut, lasts_s)
     assert not workload.failed(*READS, since_s=began)
     written = [
         o
@@ -103,7 +116,7 @@ def test_a_proxy_without_the_writer_reads_on(harmed: Harmed) -> None:
     assert not written, "acknowledged through a link that was cut"
 
 
-def test_readers_without_the_writer_read_the_log_on_storage(harmed: Harmed) -> None:
+def test_readers_without_the_writer_read_the_log_on_storage(harmed: Harmed, lasts_s: float) -> None:
     """R8: both readers and the writer."""
     cluster, workload, _ = harmed
 
@@ -111,25 +124,29 @@ def test_readers_without_the_writer_read_the_log_on_storage(harmed: Harmed) -> N
         for reader in ("reader-1", "reader-2"):
             cluster.link(reader, "writer-1").cut()
 
-    began, _ = suffer(harmed, "cut", harm, 5.0)
+    began, _ = suffer(harmed, "cut", harm, lasts_s)
     assert not workload.failed(*READS, *WRITES, since_s=began)
 
 
 @pytest.mark.parametrize("how", ["fails", "stalls"])
-def test_a_reader_without_storage_serves_what_it_has(harmed: Harmed, how: str) -> None:
+def test_a_reader_without_storage_serves_what_it_has(
+    harmed: Harmed, how: str, lasts_s: float
+) -> None:
     """R8: reader-1 and storage."""
     cluster, workload, _ = harmed
     fault = cluster.faults("reader-1")
-    began, _ = suffer(harmed, f"storage {how}", lambda: fault.set(storage=how), 3.0)
+    began, _ = suffer(harmed, f"storage {how}", lambda: fault.set(storage=how), lasts_s)
     assert not workload.failed(*READS, *WRITES, since_s=began)
 
 
 @pytest.mark.parametrize("how", ["fails", "stalls"])
-def test_a_writer_without_storage_acknowledges_nothing(harmed: Harmed, how: str) -> None:
+def test_a_writer_without_storage_acknowledges_nothing(
+    harmed: Harmed, how: str, lasts_s: float
+) -> None:
     """R8 and R13: writer-1 and storage: writes are refused or wait, reads go on."""
     cluster, workload, _ = harmed
     fault = cluster.faults("writer-1")
-    began, ended = suffer(harmed, f"storage {how}", lambda: fault.set(storage=how), 3.0)
+    began, ended = suffer(harmed, f"storage {how}", lambda: fault.set(storage=how), lasts_s)
     assert not workload.failed(*READS, since_s=began)
     written = [
         o
@@ -142,7 +159,9 @@ def test_a_writer_without_storage_acknowledges_nothing(harmed: Harmed, how: str)
 
 
 @pytest.mark.parametrize("how", ["fails", "stalls"])
-def test_a_writer_without_metadata_goes_on_writing(harmed: Harmed, how: str) -> None:
+def test_a_writer_without_metadata_goes_on_writing(
+    harmed: Harmed, how: str, lasts_s: float
+) -> None:
     """R8 and R11: writer-1 and the metadata store: DDL is refused, all else goes on."""
     cluster, workload, _ = harmed
     fault = cluster.faults("writer-1")
@@ -157,7 +176,7 @@ def test_a_writer_without_metadata_goes_on_writing(harmed: Harmed, how: str) -> 
         if isinstance(caught.value, MilvusException):
             assert caught.value.code == 2, "the code of what can be retried"
 
-    began, _ = suffer(harmed, f"metadata {how}", harm, 1.0)
+    began, _ = suffer(harmed, f"metadata {how}", harm, lasts_s)
     assert not workload.failed(*READS, *WRITES, since_s=began)
     with connected(cluster.uri) as client:
         client.create_database(f"after_{how}")
