@@ -8,6 +8,7 @@ import typer
 from mishards.cli import balancers, prometheus, tables
 from mishards.cli.options import ConfigFile, Data, Settings, configuration
 from mishards.core.secret import redact
+from mishards.server.metrics_reference import metrics_page
 from mishards.server.reference import configuration_page, shown
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
@@ -39,3 +40,9 @@ def show(config: ConfigFile = None, data: Data = None, set: Settings = None) -> 
 def reference() -> None:
     """Print what every setting means, as markdown."""
     print(configuration_page(), end="")
+
+
+@app.command()
+def metrics() -> None:
+    """Print what every metric of `/metrics` says, as markdown."""
+    print(metrics_page(), end="")

@@ -18,7 +18,9 @@ import msgspec
 from mishards.api.health import DRAINING, Health
 from mishards.api.milvus.edge.protocol import Edge
 from mishards.core.ids import NodeId
-from mishards.core.runtime import SystemRuntime
+from mishards.core.runtime import Runtime, SystemRuntime
+from mishards.observability.instruments import Metrics
+from mishards.server.about import about_node
 from mishards.server.config import Config
 from mishards.server.joining import require_trust
 from mishards.server.node import Node
@@ -72,7 +74,9 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
             config = _with_scratch(config)
         name = node_id(config, roles)
         health = Health(runtime)
-        http = await _open_http(config, health, name, roles)
+        metrics = Metrics(enabled=config.http.enabled and config.http.metrics)
+        metrics.read(lambda: about_node(name, roles, ready=health.serves))
+        http = await _open_http(config, runtime, health, metrics, name, roles)
         if http is not None:
             stack.push_async_callback(http.close)
         seams = await open_seams(config, runtime)
@@ -137,7 +141,12 @@ async def _open_edge(node: Node, config: Config, health: Health) -> Edge | None:
 
 
 async def _open_http(
-    config: Config, health: Health, name: NodeId, roles: Sequence[str]
+    config: Config,
+    runtime: Runtime,
+    health: Health,
+    metrics: Metrics,
+    name: NodeId,
+    roles: Sequence[str],
 ) -> HttpServer | None:
     """The HTTP endpoint, where there is to be one: before what may wait, so that it tells of
     that."""
@@ -145,9 +154,11 @@ async def _open_http(
         return None
     # Who has no endpoint is spared the import.
     from mishards.api.http.health import health_routes
+    from mishards.api.http.metrics import metrics_routes
     from mishards.api.http.server import HttpServer
 
-    server = HttpServer(config.http, health_routes(health, name, roles))
+    routes = [*health_routes(health, name, roles), *metrics_routes(metrics, runtime)]
+    server = HttpServer(config.http, routes)
     await server.start()
     return server
 
