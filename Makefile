@@ -52,6 +52,8 @@ SEEDS ?= 1000
 sim: setup
 	$(BIN)/python -m mishards.testing.seeds $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-# The long variants of the fault tests, which `make test` leaves out.
+# The long variants of the fault tests, which `make test` leaves out; ENDURE=7200 for two hours of
+# mixed load and faults.
+ENDURE ?= 60
 chaos: setup
-	$(BIN)/python -m pytest tests/faults -m slow --timeout 600
+	$(BIN)/python -m pytest tests/faults -m slow --timeout 600 --endure $(ENDURE)

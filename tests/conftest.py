@@ -31,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=200, help="simulate the seeds below this number")
     group.addoption("--seed", type=int, default=None, help="simulate this seed alone")
+    parser.getgroup("faults").addoption(
+        "--endure", type=float, default=60.0, help="seconds of mixed load and faults"
+    )
 
 
 @pytest.fixture(scope="session")
