@@ -8,7 +8,18 @@ from types import TracebackType
 
 import typer
 
-from mishards.cli import backup, check, config, handover, repair, restore, roles, status, up
+from mishards.cli import (
+    backup,
+    check,
+    config,
+    doctor,
+    handover,
+    repair,
+    restore,
+    roles,
+    status,
+    up,
+)
 from mishards.core.errors import MishardsError
 from mishards.core.secret import redact
 from mishards.observability import logs
@@ -25,6 +36,7 @@ app.command("proxy")(roles.proxy)
 app.command("writer")(roles.writer)
 app.command("reader")(roles.reader)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("handover")(handover.handover)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)

@@ -20,9 +20,14 @@ def new_table(*headers: str, title: str | None = None) -> Table:
 
 def show(*tables: Table) -> None:
     """Print tables, one below the other."""
+    terminal = console()
+    for table in tables:
+        terminal.print(table)
+
+
+def console() -> Console:
+    """The terminal, or a wide page where the output goes elsewhere."""
     piped = not sys.stdout.isatty()
     # A width in the environment (COLUMNS) counts for terminals alone: there is no other reader
     # of a pipe than a program, or a person who searches it by line.
-    console = Console(width=_PIPED_WIDTH if piped else None)
-    for table in tables:
-        console.print(table)
+    return Console(width=_PIPED_WIDTH if piped else None, highlight=False)

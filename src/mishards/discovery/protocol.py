@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -72,4 +72,16 @@ class Watching(Registry, Protocol):
         """Return when the nodes may be others than `nodes` last gave here; cancellable.
 
         It may return without a change, may be late, and waits for ever where none comes.
+        """
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """What a registry may offer besides: who stopped renewing its entry and did not leave."""
+
+    async def silent(self) -> tuple[NodeInfo, ...]:
+        """Nodes with an entry that do not count as live, by id: they died, or hang.
+
+        Raises:
+            Unavailable: the registry cannot be reached.
         """

@@ -6,7 +6,7 @@ stay silent for `FORGET_S` are removed, unless they changed meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -60,6 +60,19 @@ class SqlRegistry:
         await self._database.do(self._remove, {node_id: None})
 
     async def nodes(self) -> tuple[NodeInfo, ...]:
+        rows, live = await self._look()
+        forgotten = self._liveness.silent_for(FORGET_S)
+        if forgotten:
+            await self._database.do(self._remove, forgotten)
+        return self._decoded(row for row in rows if row[0] in live)
+
+    async def silent(self) -> tuple[NodeInfo, ...]:
+        """See `discovery.protocol.Remembering`; more exact the longer `nodes` has been asked."""
+        rows, live = await self._look()
+        return self._decoded(row for row in rows if row[0] not in live)
+
+    async def _look(self) -> tuple[list[_Row], frozenset[NodeId]]:
+        """All rows, and which nodes live."""
         rows = await self._database.do(self._read)
         now_s = self._runtime.monotonic_s()
         live = self._liveness.look(
@@ -68,10 +81,10 @@ class SqlRegistry:
             now_ms=self._runtime.now_ms(),
             writable=not self._announced or now_s - self._written_s < self._ttl_s / 2,
         )
-        forgotten = self._liveness.silent_for(FORGET_S)
-        if forgotten:
-            await self._database.do(self._remove, forgotten)
-        found = [self._entries.decode(row[0], row[1]) for row in rows if row[0] in live]
+        return rows, live
+
+    def _decoded(self, rows: Iterable[_Row]) -> tuple[NodeInfo, ...]:
+        found = [self._entries.decode(row[0], row[1]) for row in rows]
         return tuple(sorted(node for node in found if node is not None))
 
     async def close(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from mishards.core.errors import NotReady
 from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId
 from mishards.discovery.protocol import NodeInfo
 from mishards.rpc.messages import (
+    Condition,
+    Examine,
     Fetch,
     Introduce,
     Introduction,
@@ -33,6 +35,8 @@ class RoleDispatcher:
         self._node_id = node_id
         self.introduce: Callable[[], NodeInfo] | None = None
         """What the node says of itself; None until it can."""
+        self.examine: Callable[[], Awaitable[Condition]] | None = None
+        """What its process and machine are like; None until it can tell."""
         self._roles: dict[str, Handler] = {}
 
     def add(self, role: str, handler: Handler) -> None:
@@ -50,10 +54,12 @@ class RoleDispatcher:
             return await self._status(message, context)
         if isinstance(message, Introduce):
             return self._introduction()
+        if isinstance(message, Examine):
+            return await self._condition()
         return await self._role(message).handle(message, context)
 
     def handle_now(self, message: Message) -> Reply | None:
-        if isinstance(message, NodeStatus | Introduce):
+        if isinstance(message, NodeStatus | Introduce | Examine):
             return None
         return self._role(message).handle_now(message)
 
@@ -64,6 +70,11 @@ class RoleDispatcher:
         if self.introduce is None:
             raise NotReady(f"node {self._node_id} is starting")
         return Introduction(node=self.introduce())
+
+    async def _condition(self) -> Condition:
+        if self.examine is None:
+            raise NotReady(f"node {self._node_id} is starting")
+        return await self.examine()
 
     async def _status(self, message: NodeStatus, context: CallContext) -> StatusReply:
         """What the roles say of themselves, as one answer."""

@@ -30,6 +30,7 @@ from mishards.routing.registry import policy
 from mishards.rpc.memory import MemoryTransport
 from mishards.rpc.messages import ReportDamage
 from mishards.rpc.protocol import Listener
+from mishards.server.condition import examined
 from mishards.server.config import Config
 from mishards.server.dispatch import RoleDispatcher
 from mishards.server.follow import FanOutSink, RoleSink
@@ -79,6 +80,7 @@ class Node:
         self._policy = policy(config.cluster.routing)
         self._router = Router(self._policy)
         self._dispatcher = RoleDispatcher(node_id)
+        self._dispatcher.examine = lambda: examined(config, runtime, node_id, scratch)
         self._writers: Writers | None = None
         self._reader: Reader | None = None
         self.proxy: Proxy | None = None

@@ -80,7 +80,7 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
     Each service blocks threads of its own: one that stands still stops neither storage nor reads.
     """
     cluster = config.cluster
-    tls = _cluster_tls(cluster)
+    tls = cluster_tls(cluster)
     if config.has_data_folder:
         config.data_folder.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
@@ -114,7 +114,12 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
     )
 
 
-def _cluster_tls(cluster: ClusterConfig) -> ClusterTls | None:
+def cluster_tls(cluster: ClusterConfig) -> ClusterTls | None:
+    """TLS between nodes as a configuration has it; None where it has none.
+
+    Raises:
+        ConfigError: one of the files is missing, or cannot be used.
+    """
     files = {
         "tls_certificate": cluster.tls_certificate,
         "tls_key": cluster.tls_key,

@@ -16,6 +16,7 @@ from mishards.rpc.messages.care import (
     LookAgain,
     ReportDamage,
 )
+from mishards.rpc.messages.conditions import Condition, Examine
 from mishards.rpc.messages.ddl import (
     AlterAlias,
     AlterCollection,
@@ -89,6 +90,7 @@ __all__ = [
     "CompactionPlan",
     "CompactionStarted",
     "CompactionStatus",
+    "Condition",
     "CreateAlias",
     "CreateCollection",
     "CreateDatabase",
@@ -102,6 +104,7 @@ __all__ = [
     "DropDatabase",
     "DropIndex",
     "DropPartition",
+    "Examine",
     "Fetch",
     "Flush",
     "Flushed",
@@ -163,6 +166,7 @@ Message = (
     | HandOver
     | NodeStatus
     | Introduce
+    | Examine
 )
 Reply = (
     Written
@@ -181,4 +185,5 @@ Reply = (
     | HandedOver
     | StatusReply
     | Introduction
+    | Condition
 )
