@@ -22,7 +22,7 @@ def load(kind: str, name: str, builtin: Mapping[str, str]) -> Any:
     """The factory called `name` of a kind of plugin.
 
     Args:
-        kind: `discovery`, `election`, `routing`, `storage`, `metadata` or `index`.
+        kind: `discovery`, `election`, `routing`, `storage`, `metadata`, `index` or `tracing`.
         builtin: name to `module:factory`.
 
     Raises:

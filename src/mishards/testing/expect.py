@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 E = TypeVar("E", bound=Exception)
@@ -16,6 +16,19 @@ async def raises(kind: type[E], work: Awaitable[Any]) -> E:
     """
     try:
         result = await work
+    except kind as error:
+        return error
+    raise AssertionError(f"expected {kind.__name__}, got the result {result!r}")
+
+
+def refused(kind: type[E], work: Callable[[], Any]) -> E:
+    """The error of that class which calling `work` raises.
+
+    Raises:
+        AssertionError: nothing was raised.
+    """
+    try:
+        result = work()
     except kind as error:
         return error
     raise AssertionError(f"expected {kind.__name__}, got the result {result!r}")

@@ -1,0 +1,1 @@
+"""Sends traces to where they are kept and looked at."""
