@@ -14,6 +14,7 @@ import pytest
 from mishards.api.milvus.edge.protocol import NOT_FOUND, Edge, EdgeCall, EdgeSettings, GrpcFailure
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.core.errors import ConfigError
+from mishards.observability.tracing import TraceStart
 
 ECHO, WAIT, FAIL, CRASH = "/t.T/Echo", "/t.T/Wait", "/t.T/Fail", "/t.T/Crash"
 COUNT, COUNT_FAIL, COUNT_CRASH = "/t.T/Count", "/t.T/CountFail", "/t.T/CountCrash"
@@ -30,11 +31,14 @@ class Table:
     inline = (NOW, NOW_FAIL, NOW_CRASH)
 
     def __init__(self) -> None:
+        self.starts: list[object] = []
+        """What each call said of its caller's trace, at once and on the loop."""
         self.release = asyncio.Event()
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | None]:
+        self.starts += [call.start for call in calls]
         if method == NOW_FAIL:
             return [None] * len(calls)
         if method == NOW_CRASH:
@@ -42,6 +46,7 @@ class Table:
         return [None if payload == b"later" else b"now " + payload for payload, *_ in calls]
 
     async def call(self, method: str, payload: bytes, database: str, begun: object = None) -> bytes:
+        self.starts.append(begun)
         if method == FAIL:
             raise GrpcFailure(NOT_FOUND, "nothing here")
         if method in (CRASH, NOW_CRASH):
@@ -79,8 +84,11 @@ class Setup:
         self.edge = edge
         self._channel = channel
 
-    def call(self, method: str, payload: bytes = b"", database: str | None = None) -> Any:
+    def call(
+        self, method: str, payload: bytes = b"", database: str | None = None, **headers: str
+    ) -> Any:
         metadata = [] if database is None else [("dbname", database)]
+        metadata += [(name.replace("_", "-"), value) for name, value in headers.items()]
         return self._channel.unary_unary(method)(payload, metadata=metadata, timeout=20)
 
     def stream(self, method: str, payload: bytes) -> Any:
@@ -113,9 +121,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def run(name: str, scenario: Scenario) -> None:
+def run(name: str, scenario: Scenario, **settings: Any) -> None:
     async def main() -> None:
-        async with running(name) as setup:
+        async with running(name, **settings) as setup:
             await scenario(setup)
 
     asyncio.run(main())
@@ -126,6 +134,46 @@ def test_a_call_gets_its_bytes_and_its_database(name: str) -> None:
         assert await setup.call(ECHO, b"x") == b"/t.T/Echo  x"
         assert await setup.call(ECHO, b"x", "") == b"/t.T/Echo  x"
         assert await setup.call(ECHO, b"", "books") == b"/t.T/Echo books "
+
+    run(name, scenario)
+
+
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def test_headers_tell_of_the_callers_trace(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        parent = int(SPAN_ID, 16)
+        await setup.call(
+            ECHO, traceparent=f"00-{TRACE_ID}-{SPAN_ID}-01", tracestate="a=1", client_request_id="r"
+        )
+        await setup.call(ECHO, b3=f"{TRACE_ID}-{SPAN_ID}-0")
+        await setup.call(
+            ECHO, b"", "books", x_b3_traceid=TRACE_ID, x_b3_spanid=SPAN_ID, x_b3_sampled="1"
+        )
+        await setup.call(ECHO, b"", "books")
+        assert setup.table.starts == [
+            TraceStart(TRACE_ID, parent, True, {"client.request_id": "r", "tracestate": "a=1"}),
+            TraceStart(TRACE_ID, parent, False, {}),
+            TraceStart(TRACE_ID, parent, True, {}),
+            None,
+        ]
+        setup.table.starts.clear()
+        headers = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"}
+        assert await setup.call(NOW, b"later", "books", **headers) == b"/t.T/Now books later"
+        # Where calls are answered at once, the method table hears of the trace there already.
+        assert setup.table.starts
+        for start in setup.table.starts:
+            assert start == TraceStart(TRACE_ID, parent, False, {})
+
+    run(name, scenario, trace_context=True)
+
+
+def test_headers_are_not_read_where_nothing_is_traced(name: str) -> None:
+    async def scenario(setup: Setup) -> None:
+        await setup.call(ECHO, traceparent=f"00-{TRACE_ID}-{SPAN_ID}-01")
+        await setup.call(NOW, b"later", traceparent=f"00-{TRACE_ID}-{SPAN_ID}-01")
+        assert set(setup.table.starts) == {None}
 
     run(name, scenario)
 

@@ -23,6 +23,9 @@ TraceTaker = Callable[[Trace, Why], None]
 """Takes a kept trace, at once and cheaply. Any thread."""
 
 
+_NOTHING_SAID = TraceStart("", 0)
+
+
 class Tracer:
     """Implements `TraceSink`."""
 
@@ -54,16 +57,18 @@ class Tracer:
 
     def begin(self, name: str, start: TraceStart | None) -> Recorder:
         chance = self._chance
-        if start is None:
-            trace_id, parent_id, sampled = f"{chance.getrandbits(128):032x}", 0, None
-        else:
-            trace_id, parent_id, sampled = start
+        trace_id, parent_id, sampled, told = _NOTHING_SAID if start is None else start
+        if not trace_id:
+            trace_id = f"{chance.getrandbits(128):032x}"
         if sampled is None:
             sampled = chance.random() < self._share
         span_id = chance.getrandbits(62) + 1
-        return Recorder(
+        recorder = Recorder(
             name, self._node, self._now_ns, trace_id, parent_id, span_id, sampled=sampled
         )
+        if told:
+            recorder.root.attributes.update(told)
+        return recorder
 
     def end(self, recorder: Recorder, error: str = "", *, failed: bool = False) -> None:
         recorder.end(error)

@@ -13,7 +13,7 @@ request did, ended with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
@@ -33,14 +33,16 @@ class TraceStart(NamedTuple):
     """What a caller's headers say of its trace.
 
     Attributes:
-        trace_id: 32 lower-case hex digits.
+        trace_id: 32 lower-case hex digits; empty where this node is to choose.
         parent_id: the caller's span; 0 for none.
         sampled: the caller's decision; None where it leaves it to this node.
+        told: what else it says of the call, as attributes of the root.
     """
 
     trace_id: str
     parent_id: int
     sampled: bool | None = None
+    told: Mapping[str, Value] = {}
 
 
 class OpenSpan(msgspec.Struct, array_like=True):

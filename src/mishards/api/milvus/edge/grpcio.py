@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mishards.api.milvus.edge.protocol import (
     tls_files,
 )
 from mishards.core.errors import ConfigError
+from mishards.observability.propagation import Header, trace_start
 from mishards.tls.files import TlsFiles, check
 from mishards.tls.watched import Watched
 
@@ -61,7 +62,8 @@ class GrpcioEdge:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
             ]
         )
-        server.add_generic_rpc_handlers((_Handlers(self._table, self._streams),))
+        traced = self._settings.trace_context
+        server.add_generic_rpc_handlers((_Handlers(self._table, self._streams, traced=traced),))
         try:
             if (files := tls_files(self._settings)) is not None:
                 credentials = await asyncio.get_running_loop().run_in_executor(
@@ -85,9 +87,10 @@ class GrpcioEdge:
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a path; the same object for every call of a method."""
 
-    def __init__(self, table: MethodTable, streams: _Streams) -> None:
+    def __init__(self, table: MethodTable, streams: _Streams, *, traced: bool) -> None:
         self._handlers = {
-            path: grpc.unary_unary_rpc_method_handler(_serve(table, path)) for path in table.methods
+            path: grpc.unary_unary_rpc_method_handler(_serve(table, path, traced=traced))
+            for path in table.methods
         } | {
             path: grpc.unary_stream_rpc_method_handler(streams.serving(path))
             for path in table.streams
@@ -97,10 +100,14 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._handlers.get(details.method)
 
 
-def _serve(table: MethodTable, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+def _serve(
+    table: MethodTable, path: str, *, traced: bool
+) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def serve(payload: bytes, context: Any) -> bytes:
         try:
-            return await table.call(path, payload, _database(context))
+            headers = context.invocation_metadata() or ()
+            start = trace_start(headers) if traced else None
+            return await table.call(path, payload, _database(headers), start)
         except GrpcFailure as error:
             failure = error
         except Exception:
@@ -158,8 +165,8 @@ class _Streams:
             sending.cancel()
 
 
-def _database(context: Any) -> str:
-    for key, value in context.invocation_metadata() or ():
+def _database(headers: Iterable[Header]) -> str:
+    for key, value in headers:
         if key == DATABASE_METADATA:
             return value if isinstance(value, str) else value.decode("utf-8", "replace")
     return ""

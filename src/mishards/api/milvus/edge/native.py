@@ -31,7 +31,8 @@ from mishards.api.milvus.edge.protocol import (
 )
 from mishards.api.milvus.edge.waiting import CallWaiter
 from mishards.core.errors import ConfigError
-from mishards.observability.tracing import Recorder
+from mishards.observability.propagation import trace_start
+from mishards.observability.tracing import Recorder, TraceStart
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ _BATCH = 64
 _CLOSE_GRACE_S = 0.05
 """Time for the last answers to leave the process before connections close."""
 
-_Event = tuple[int, int, int, bytes | None, bytes | str | None]
+_Event = tuple[Any, ...]
+"""Kind, number of the call and of the method, payload, client key; and the call's headers in its
+details, where calls are to tell of the caller's trace."""
 
 
 class NativeEdge:
@@ -55,6 +58,7 @@ class NativeEdge:
         self._receivers: list[_Receiver] = []
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._begun: dict[int, Recorder] = {}
+        self._start = _told_start if settings.trace_context else _no_start
         self._streaming: set[asyncio.Task[None]] = set()
         self._draining = False
         self.port = 0
@@ -154,7 +158,7 @@ class NativeEdge:
                 rest.append(event)
             else:
                 fitting.append(event)
-                calls.append(EdgeCall(payload, _database(event[4])))
+                calls.append(EdgeCall(payload, _database(event[4]), self._start(event)))
         try:
             answers = self._table.calls_now(self._paths[method_id], calls)
         except Exception:
@@ -175,7 +179,8 @@ class NativeEdge:
         """Start tasks for calls, and end those that were cancelled. On the loop."""
         create_task = asyncio.get_running_loop().create_task
         limit = self._settings.max_message_bytes
-        for kind, call_id, method_id, payload, key in events:
+        for event in events:
+            kind, call_id, method_id, payload, key = event[:5]
             if kind != EVENT_CALL:
                 if (task := self._calls.get(call_id)) is not None:
                     task.cancel()
@@ -185,7 +190,7 @@ class NativeEdge:
                 front.fail(call_id, RESOURCE_EXHAUSTED, too_large(len(payload), limit))
                 continue
             path = self._paths[method_id]
-            begun = self._begun.pop(call_id, None)
+            begun = self._begun.pop(call_id, None) or self._start(event)
             task = create_task(self._serve(front, call_id, path, payload, _database(key), begun))
             self._calls[call_id] = task
             if path in self._streams:
@@ -199,7 +204,7 @@ class NativeEdge:
         path: str,
         payload: bytes,
         database: str,
-        begun: Recorder | None,
+        begun: TraceStart | Recorder | None,
     ) -> None:
         try:
             if path in self._streams:
@@ -250,7 +255,8 @@ class _Receiver:
         self._loop = loop
         settings = edge._settings
         batch = settings.batch if any(edge._inline) else _BATCH
-        self._waiter = CallWaiter(front, batch, settings.spin_s, turn)
+        receive = front.recv_batch_details if settings.trace_context else front.recv_batch
+        self._waiter = CallWaiter(receive, batch, settings.spin_s, turn)
         # A daemon, so that a program that forgets to close can still end.
         self.thread = threading.Thread(
             target=self._run, name=f"mishards-edge-{number}", daemon=True
@@ -280,3 +286,13 @@ class _Receiver:
 def _database(key: Any) -> str:
     """The database in a call's client key; that is the peer, as text, where none is named."""
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else ""
+
+
+def _told_start(event: _Event) -> TraceStart | None:
+    """What the headers of a call say of the caller's trace."""
+    details = event[5]
+    return None if details is None else trace_start(details[0])
+
+
+def _no_start(event: _Event) -> None:
+    """For calls that come without their headers."""

@@ -109,6 +109,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         spin_s: how long such a thread looks for the next call before it sleeps.
         tls_certificate: PEM file; with `tls_key` it turns TLS on.
         tls_client_ca: PEM file; a client then needs a certificate of one of its authorities.
+        trace_context: whether calls are to tell what their headers say of the caller's trace.
         max_message_bytes: greatest request; a larger one fails with RESOURCE_EXHAUSTED.
         grace_s: how long closing waits for calls in flight.
     """
@@ -122,6 +123,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_client_ca: str = ""
+    trace_context: bool = False
     max_message_bytes: int = 64 * 1024 * 1024
     grace_s: float = 10.0
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from pygrpc_native import NativeGrpcFront
+Receive = Callable[[int, int], list[Any] | None]
+"""The next calls, at most so many, waiting so many milliseconds; None when the front closed."""
 
 _LOOK_UP_MS = 200
 """Closing the front wakes one of the threads that wait for calls; the others look up by this."""
@@ -31,8 +33,9 @@ _ALONE_CALLS = 8
 class CallWaiter:
     """One thread's waiting; `turn` is shared by all threads of a front."""
 
-    def __init__(self, front: NativeGrpcFront, batch: int, spin_s: float, turn: threading.Lock):
-        self._front = front
+    def __init__(self, receive: Receive, batch: int, spin_s: float, turn: threading.Lock):
+        """`receive` is a front's `recv_batch` or `recv_batch_details`."""
+        self._receive = receive
         self._batch = batch
         self._spin_s = spin_s
         self._turn = turn
@@ -45,7 +48,7 @@ class CallWaiter:
         """The next calls, an empty list after a while without any, None when the front closed."""
         events = self._soon() if self._spin_s and self._called else []
         if events == []:
-            events = self._front.recv_batch(self._batch, _LOOK_UP_MS)
+            events = self._receive(self._batch, _LOOK_UP_MS)
         self._called = bool(events)
         if events:
             self._note(events)
@@ -53,7 +56,7 @@ class CallWaiter:
 
     def _soon(self) -> list[Any] | None:
         """Calls that are there, or come while looking is worth it."""
-        events: list[Any] | None = self._front.recv_batch(self._batch, 0)
+        events: list[Any] | None = self._receive(self._batch, 0)
         self._queued += _MEMORY * (bool(events) - self._queued)
         worth = self._in_a_row >= _ALONE_CALLS and self._queued < _QUEUED_SHARE
         if events == [] and worth and self._turn.acquire(False):
@@ -71,7 +74,7 @@ class CallWaiter:
             self._client = client
 
     def _look(self) -> list[Any] | None:
-        receive, batch, clock = self._front.recv_batch, self._batch, time.perf_counter
+        receive, batch, clock = self._receive, self._batch, time.perf_counter
         now = clock()
         end = now + self._spin_s
         while now < end:
