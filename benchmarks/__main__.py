@@ -18,6 +18,7 @@ SUITES = (
     "hop",
     "engine",
     "memory",
+    "tracing",
     "compaction",
     "logs",
     "balancers",
