@@ -14,9 +14,9 @@ from mishards.cli.options import ConfigFile, Data, Settings, configuration
 from mishards.core.config import FILE_SUFFIX, setting_kinds, variable
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import SystemRuntime
-from mishards.core.secret import is_confidential, secrets_in
+from mishards.core.secret import is_confidential
 from mishards.observability import logs
-from mishards.server.config import Config
+from mishards.server.config import Config, hidden_in
 from mishards.server.lifecycle import RunningNode
 from mishards.server.run import run_node, run_to_end
 from mishards.server.scratch import node_scratch
@@ -65,7 +65,7 @@ def _told(
 async def _supervise(
     config: Config, readers: int, options: list[str], environ: dict[str, str]
 ) -> None:
-    logs.configure(config.cluster.log_level, secrets_in(config))
+    logs.configure(config.cluster.log_level, hidden_in(config))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,8 +12,9 @@ import msgspec
 from mishards.api.http.config import HttpConfig
 from mishards.core.config import Loaded, load
 from mishards.core.errors import ConfigError
-from mishards.core.secret import ConfidentialUrl, Secret, redact
+from mishards.core.secret import ConfidentialUrl, Secret, redact, secrets_in
 from mishards.observability.config import TracingConfig
+from mishards.observability.export.endpoint import values_in
 from mishards.proxy.config import ProxyConfig
 from mishards.reader.config import ReaderConfig
 from mishards.writer.config import WriterConfig
@@ -136,6 +137,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.has_data_folder and not self.data_folder.is_dir():
             raise ConfigError(f"cluster.data = {str(self.data_folder)!r} does not exist")
+
+
+def hidden_in(config: Config) -> tuple[str, ...]:
+    """All values that are to be hidden wherever they turn up, longest first."""
+    hidden = {*secrets_in(config), *values_in(config.tracing.headers.reveal())}
+    return tuple(sorted(hidden, key=len, reverse=True))
 
 
 def load_config(

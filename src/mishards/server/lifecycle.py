@@ -22,6 +22,7 @@ from mishards.core.runtime import Runtime, SystemRuntime
 from mishards.observability.instruments import Metrics
 from mishards.server.about import about_node
 from mishards.server.config import Config
+from mishards.server.exporting import open_exports
 from mishards.server.joining import require_trust
 from mishards.server.node import Node
 from mishards.server.scratch import node_scratch
@@ -87,6 +88,9 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         scratch = stack.enter_context(node_scratch(config.writer.scratch))
         node = Node(seams, config, roles, name, scratch, unrivalled=alone)
         stack.push_async_callback(node.close)
+        exports = open_exports(config.tracing, node)
+        if exports is not None:
+            stack.push_async_callback(runtime.blocking, exports.close)
         await node.start()
         edge = await _open_edge(node, config, health)
         if edge is not None:

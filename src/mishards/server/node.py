@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from mishards.cluster.campaign import Campaign
-from mishards.cluster.membership import Membership
+from mishards.cluster.membership import Membership, MembershipView
 from mishards.cluster.peers import Peers
 from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId, SegmentId
 from mishards.discovery.protocol import NodeInfo
@@ -108,6 +108,11 @@ class Node:
     def address(self) -> str:
         """Where peers reach this node."""
         return self._transport.address
+
+    @property
+    def members(self) -> MembershipView:
+        """The nodes of the cluster, as this one sees them now."""
+        return self._membership.view
 
     @property
     def failed(self) -> asyncio.Future[None]:

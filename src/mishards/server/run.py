@@ -9,9 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from mishards.core.errors import InternalError
-from mishards.core.secret import secrets_in
 from mishards.observability import logs
-from mishards.server.config import Config
+from mishards.server.config import Config, hidden_in
 from mishards.server.lifecycle import RunningNode, running_node
 
 _log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def run_node(config: Config, roles: Sequence[str], started: Callable[[RunningNod
     Args:
         started: called once with the node that now serves.
     """
-    logs.configure(config.cluster.log_level, secrets_in(config))
+    logs.configure(config.cluster.log_level, hidden_in(config))
     run_to_end(_serve(config, roles, started))
 
 

@@ -6,12 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.dns import parse_dns_url
 from mishards.discovery.election_registry import open_election
 from mishards.discovery.file import parse_list
 from mishards.discovery.registry import open_registry
+from mishards.observability.export.protocol import ExporterSettings
+from mishards.observability.export.registry import open_exporter
 from mishards.server.config import load_config
 from mishards.storage.mounts import WANTED, check_mounts
 from mishards.storage.s3_url import parse_s3_url
@@ -63,3 +66,21 @@ def test_the_examples_of_lists_are_lists() -> None:
     (name,) = parse_dns_url(cluster.discovery).names
     zone = (DEPLOY / "dns" / "example.org.zone").read_text()
     assert f"\n{name.removesuffix('.example.org')} " in zone
+
+
+def test_the_example_of_tracing_sends_to_what_its_collector_takes() -> None:
+    folder = DEPLOY / "tracing"
+    tracing = load_config(folder / "mishards.toml", environ={}).config.tracing
+    open_exporter(tracing.exporter, ExporterSettings(endpoint=tracing.endpoint)).close()
+    collector = yaml.safe_load((folder / "collector.yaml").read_text())
+    protocols = collector["receivers"]["otlp"]["protocols"]
+    ports = {way["endpoint"].rpartition(":")[2] for way in protocols.values()}
+    assert tracing.endpoint.rpartition(":")[2] in ports
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    behind = collector["exporters"]["otlp"]["endpoint"].partition(":")[0]
+    assert behind in services
+    used = collector["service"]["pipelines"]["traces"]
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(used[kind]) == set(collector[kind])
+    taken = {port.rpartition(":")[2] for port in services["collector"]["ports"]}
+    assert ports <= taken

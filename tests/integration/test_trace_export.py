@@ -1,0 +1,132 @@
+"""Searches of a cluster of processes, traced from the client's context on, at real receivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pymilvus import MilvusClient
+
+from mishards.testing.client_rows import connected, create, insert, nearest, query_of
+from mishards.testing.local_cluster import LocalCluster, wait_for
+from mishards.testing.received_spans import Branch, trees
+from mishards.testing.trace_receivers import OtlpHttpReceiver, TraceReceiver
+
+SPAN_ID = 0xB7AD6B7169203331
+_SEGMENTS = 6
+
+
+class ClientSpan(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Puts a span of the client's into the headers of each call, as OpenTelemetry's
+    instrumentation of grpcio does."""
+
+    def __init__(self) -> None:
+        self.trace_id = 0
+        """Of the calls to come; 0 to say nothing."""
+        self.sampled = True
+
+    def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+        if self.trace_id:
+            headers: dict[str, str] = {}
+            flags = TraceFlags(int(self.sampled))
+            context = SpanContext(self.trace_id, SPAN_ID, False, flags)
+            TraceContextTextMapPropagator().inject(
+                headers, set_span_in_context(NonRecordingSpan(context))
+            )
+            details = details._replace(metadata=[*(details.metadata or ()), *headers.items()])
+        return proceed(details, request)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[TraceReceiver]:
+    with OtlpHttpReceiver() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    receiver: TraceReceiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalCluster]:
+    settings = (
+        "cluster.routing=rendezvous",
+        "tracing.exporter=otlp",
+        f"tracing.endpoint={receiver.url}",
+        "tracing.slow_ms=1000000",
+    )
+    with LocalCluster(tmp_path_factory.mktemp("traced"), *settings) as found:
+        found.start_all(readers=2)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def caller() -> ClientSpan:
+    return ClientSpan()
+
+
+@pytest.fixture(scope="module")
+def client(cluster: LocalCluster, caller: ClientSpan) -> Iterator[MilvusClient]:
+    plain = grpc.insecure_channel
+
+    def traced(*args: Any, **options: Any) -> Any:
+        return grpc.intercept_channel(plain(*args, **options), caller)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc, "insecure_channel", traced)
+        with connected(cluster.uri) as found:
+            create(found, "traced")
+            for number in range(_SEGMENTS):
+                insert(found, "traced", range(number * 20, (number + 1) * 20))
+                found.flush("traced")
+            nearest(found, "traced", query_of(1))
+            yield found
+
+
+def traced(receiver: TraceReceiver, trace_id: int) -> Branch:
+    """The one tree of a trace, when it has come."""
+
+    def found() -> list[Branch]:
+        spans = [s for s in receiver.received.spans if s.trace_id == f"{trace_id:032x}"]
+        return trees(spans)
+
+    (tree,) = wait_for(found, f"trace {trace_id:032x}")
+    return tree
+
+
+def test_a_search_is_a_tree_below_the_clients_span(
+    client: MilvusClient, caller: ClientSpan, receiver: TraceReceiver
+) -> None:
+    caller.trace_id, caller.sampled = 0xABC1, True
+    nearest(client, "traced", query_of(2))
+    caller.trace_id = 0
+    root = traced(receiver, 0xABC1)
+    assert (root.span.name, root.span.parent_id, root.span.kind) == ("Search", SPAN_ID, "server")
+    assert (root.span.service, root.span.instance) == ("mishards-proxy", "proxy")
+    for span in root:
+        assert root.span.start_ns <= span.start_ns <= span.end_ns
+
+
+def test_the_client_decides_that_a_trace_is_not_kept(
+    client: MilvusClient, caller: ClientSpan, receiver: TraceReceiver
+) -> None:
+    caller.trace_id, caller.sampled = 0xABC2, False
+    nearest(client, "traced", query_of(3))
+    caller.trace_id, caller.sampled = 0xABC3, True
+    nearest(client, "traced", query_of(3))
+    caller.trace_id = 0
+    traced(receiver, 0xABC3)
+    assert f"{0xABC2:032x}" not in {span.trace_id for span in receiver.received.spans}
+
+
+def test_the_clients_request_id_is_kept(
+    client: MilvusClient, caller: ClientSpan, receiver: TraceReceiver
+) -> None:
+    caller.trace_id, caller.sampled = 0xABC4, True
+    client.search("traced", [query_of(4)], limit=3, client_request_id="order-66")
+    caller.trace_id = 0
+    told = traced(receiver, 0xABC4).span.attributes
+    assert told["client.request_id"] == "order-66"
+    assert int(str(told["client.sent_unix_ms"])) > 0
