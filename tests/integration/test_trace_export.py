@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.propagators.b3 import B3SingleFormat
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pymilvus import MilvusClient
 
 from mishards.testing.client_rows import connected, create, insert, nearest, query_of
-from mishards.testing.local_cluster import LocalCluster, wait_for
+from mishards.testing.local_cluster import LocalCluster, free_port, wait_for
 from mishards.testing.received_spans import Branch, trees
-from mishards.testing.trace_receivers import OtlpHttpReceiver, TraceReceiver
+from mishards.testing.trace_receivers import OtlpHttpReceiver, TraceReceiver, ZipkinReceiver
 
 SPAN_ID = 0xB7AD6B7169203331
 _SEGMENTS = 6
+
+
+W3C, B3 = TraceContextTextMapPropagator(), B3SingleFormat()
 
 
 class ClientSpan(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
@@ -28,15 +34,14 @@ class ClientSpan(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
         self.trace_id = 0
         """Of the calls to come; 0 to say nothing."""
         self.sampled = True
+        self.propagator: TextMapPropagator = W3C
 
     def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
         if self.trace_id:
             headers: dict[str, str] = {}
             flags = TraceFlags(int(self.sampled))
             context = SpanContext(self.trace_id, SPAN_ID, False, flags)
-            TraceContextTextMapPropagator().inject(
-                headers, set_span_in_context(NonRecordingSpan(context))
-            )
+            self.propagator.inject(headers, set_span_in_context(NonRecordingSpan(context)))
             details = details._replace(metadata=[*(details.metadata or ()), *headers.items()])
         return proceed(details, request)
 
@@ -67,8 +72,9 @@ def caller() -> ClientSpan:
     return ClientSpan()
 
 
-@pytest.fixture(scope="module")
-def client(cluster: LocalCluster, caller: ClientSpan) -> Iterator[MilvusClient]:
+@contextmanager
+def instrumented(uri: str, caller: ClientSpan) -> Iterator[MilvusClient]:
+    """A client whose calls go out with the caller's headers."""
     plain = grpc.insecure_channel
 
     def traced(*args: Any, **options: Any) -> Any:
@@ -76,13 +82,19 @@ def client(cluster: LocalCluster, caller: ClientSpan) -> Iterator[MilvusClient]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpc, "insecure_channel", traced)
-        with connected(cluster.uri) as found:
-            create(found, "traced")
-            for number in range(_SEGMENTS):
-                insert(found, "traced", range(number * 20, (number + 1) * 20))
-                found.flush("traced")
-            nearest(found, "traced", query_of(1))
+        with connected(uri) as found:
             yield found
+
+
+@pytest.fixture(scope="module")
+def client(cluster: LocalCluster, caller: ClientSpan) -> Iterator[MilvusClient]:
+    with instrumented(cluster.uri, caller) as found:
+        create(found, "traced")
+        for number in range(_SEGMENTS):
+            insert(found, "traced", range(number * 20, (number + 1) * 20))
+            found.flush("traced")
+        nearest(found, "traced", query_of(1))
+        yield found
 
 
 def traced(receiver: TraceReceiver, trace_id: int) -> Branch:
@@ -130,3 +142,38 @@ def test_the_clients_request_id_is_kept(
     told = traced(receiver, 0xABC4).span.attributes
     assert told["client.request_id"] == "order-66"
     assert int(str(told["client.sent_unix_ms"])) > 0
+
+
+def test_a_collector_that_stands_still_costs_no_search(
+    client: MilvusClient, caller: ClientSpan, receiver: TraceReceiver
+) -> None:
+    receiver.received.go.clear()
+    caller.sampled = True
+    for number in range(30):
+        caller.trace_id = 0xD000 + number
+        assert len(nearest(client, "traced", query_of(number))) == 10
+    caller.trace_id = 0
+    receiver.received.go.set()
+    traced(receiver, 0xD000 + 29)
+
+
+def test_b3_through_grpcio_to_zipkin(
+    cluster: LocalCluster, client: MilvusClient, caller: ClientSpan
+) -> None:
+    with ZipkinReceiver() as receiver:
+        port = free_port()
+        settings = (
+            "tracing.exporter=zipkin",
+            f"tracing.endpoint={receiver.url}",
+            "proxy.edge=grpcio",
+        )
+        options = [word for setting in settings for word in ("--set", setting)]
+        proxy = cluster.start("proxy", "--port", str(port), *options, name="proxy-b3").wait_ready()
+        with instrumented(f"http://127.0.0.1:{port}", caller) as other:
+            caller.trace_id, caller.sampled, caller.propagator = 0xB3, True, B3
+            nearest(other, "traced", query_of(5))
+            caller.trace_id, caller.propagator = 0, W3C
+        root = traced(receiver, 0xB3)
+        assert (root.span.name, root.span.parent_id) == ("Search", SPAN_ID)
+        assert (root.span.service, root.span.instance) == ("mishards-proxy", "proxy-b3")
+        assert proxy.stop() == 0

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from mishards.observability.export.kinds import Kind, kinds
 from mishards.observability.export.protocol import Service
+from mishards.observability.propagation import TRACESTATE
 from mishards.observability.spans import Span, Trace, Value
 
 _SAMPLED = 1
@@ -54,6 +55,7 @@ def _span(trace_id: bytes, span: Span, kind: Kind) -> trace_pb2.Span:
         span_id=span.span_id.to_bytes(8, "big"),
         parent_span_id=span.parent_id.to_bytes(8, "big") if span.parent_id else b"",
         flags=_SAMPLED,
+        trace_state=str(span.attributes.get(TRACESTATE, "")),
         name=span.name,
         kind=_KINDS[kind],
         start_time_unix_nano=span.start_ns,
