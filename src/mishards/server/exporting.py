@@ -9,6 +9,8 @@ from mishards.observability.export.endpoint import parse_headers
 from mishards.observability.export.protocol import ExporterSettings
 from mishards.observability.export.queue import ExportQueue
 from mishards.observability.export.registry import open_exporter
+from mishards.observability.instruments import Metrics, Reading
+from mishards.observability.metrics import TRACES_DROPPED, TRACES_EXPORTED
 from mishards.server.node import Node
 
 _ALL_ROLES = "mishards"
@@ -34,8 +36,8 @@ def _name(roles: tuple[str, ...]) -> str:
     return f"mishards-{roles[0]}" if len(roles) == 1 else _ALL_ROLES
 
 
-def open_exports(config: TracingConfig, node: Node) -> ExportQueue | None:
-    """What exports the traces of `node`, to be closed; None where nothing is to.
+def open_exports(config: TracingConfig, node: Node, metrics: Metrics) -> ExportQueue | None:
+    """What exports the traces of `node`, and counts them, to be closed; None where nothing is to.
 
     Raises:
         ConfigError, PluginError: something cannot be used as it is configured.
@@ -56,4 +58,11 @@ def open_exports(config: TracingConfig, node: Node) -> ExportQueue | None:
     )
     exports = ExportQueue(exporter, size=config.queue, flush_s=config.flush_s)
     node.traces.tell(lambda trace, _: exports.offer(trace))
+    name = (config.exporter,)
+    metrics.read(
+        lambda: (
+            Reading(TRACES_EXPORTED, exports.exported, name),
+            Reading(TRACES_DROPPED, exports.dropped, name),
+        )
+    )
     return exports

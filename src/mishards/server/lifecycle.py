@@ -88,7 +88,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         scratch = stack.enter_context(node_scratch(config.writer.scratch))
         node = Node(seams, config, roles, name, scratch, unrivalled=alone)
         stack.push_async_callback(node.close)
-        exports = open_exports(config.tracing, node)
+        exports = open_exports(config.tracing, node, metrics)
         if exports is not None:
             stack.push_async_callback(runtime.blocking, exports.close)
         await node.start()

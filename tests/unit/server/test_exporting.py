@@ -13,6 +13,9 @@ from mishards.core.ids import NodeId
 from mishards.core.secret import Secret
 from mishards.discovery.protocol import NodeInfo
 from mishards.observability.config import TracingConfig
+from mishards.observability.export.queue import ExportQueue
+from mishards.observability.instruments import Metrics
+from mishards.observability.spans import Span, Trace
 from mishards.server.config import Config, hidden_in
 from mishards.server.exporting import Services, open_exports
 
@@ -28,6 +31,10 @@ class Node:
 
     def tell(self, take: Any) -> None:
         self.takers.append(take)
+
+
+def opened(config: TracingConfig, node: Node, metrics: Metrics | None = None) -> ExportQueue | None:
+    return open_exports(config, node, metrics or Metrics())  # type: ignore[arg-type]
 
 
 def info(name: str, *roles: str) -> NodeInfo:
@@ -46,13 +53,19 @@ def test_services_are_named_by_their_roles() -> None:
 
 def test_only_a_proxy_with_an_exporter_exports() -> None:
     zipkin = TracingConfig(exporter="zipkin", flush_s=0)
-    assert open_exports(TracingConfig(), Node("proxy")) is None  # type: ignore[arg-type]
-    assert open_exports(zipkin, Node("reader")) is None  # type: ignore[arg-type]
-    node = Node("reader", "proxy")
-    exports = open_exports(zipkin, node)  # type: ignore[arg-type]
+    assert opened(TracingConfig(), Node("proxy")) is None
+    assert opened(zipkin, Node("reader")) is None
+    node, metrics = Node("reader", "proxy"), Metrics()
+    exports = opened(zipkin, node, metrics)
     assert exports is not None
     exports.close()
-    assert len(node.takers) == 1
+    (take,) = node.takers
+    take(Trace("a" * 32, True, (Span("Search", 1, 0, 0, 1, "n"),)), "slow")
+    counted = {one.metric.name: one.numbers for one in metrics.values()}
+    assert counted == {
+        "mishards_traces_exported_total": {("zipkin",): 0},
+        "mishards_traces_dropped_total": {("zipkin",): 1},
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,15 +79,12 @@ def test_only_a_proxy_with_an_exporter_exports() -> None:
 def test_what_cannot_be_used_is_named(settings: dict[str, Any], words: str) -> None:
     config = msgspec.structs.replace(TracingConfig(exporter="otlp"), **settings)
     with pytest.raises(ConfigError, match=words):
-        open_exports(config, Node("proxy"))  # type: ignore[arg-type]
+        opened(config, Node("proxy"))
 
 
 def test_exporting_needs_recording() -> None:
     with pytest.raises(ConfigError, match=r"needs tracing\.record"):
-        open_exports(
-            TracingConfig(exporter="otlp"),
-            Node("proxy", traced=False),  # type: ignore[arg-type]
-        )
+        opened(TracingConfig(exporter="otlp"), Node("proxy", traced=False))
 
 
 def test_tokens_of_headers_are_hidden_alone_and_with_their_kind() -> None:
