@@ -16,6 +16,7 @@ from mishards.core.ids import CollectionId, MetadataVersion, SegmentId, Timestam
 from mishards.core.schema import Metric
 from mishards.metadata.models import ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.proxy.cluster_state import Look
 from mishards.rpc.messages import CompactionStatus, Ddl, StatusReply
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -188,6 +189,10 @@ class ProxyApi(Protocol):
     @property
     def snapshot(self) -> MetadataSnapshot:
         """The newest metadata this proxy has seen."""
+
+    @property
+    def look(self) -> Look:
+        """A way to see how the cluster is."""
 
     def search_now(self, call: SearchCall) -> SearchAnswer | None:
         """The answer where all it needs is in this process and up to date, else None."""

@@ -35,6 +35,7 @@ from mishards.proxy.calls import (
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.consistency import ConsistencyClock
 from mishards.proxy.leader import Leaders
+from mishards.proxy.look import ClusterLook
 from mishards.proxy.plan import Router, read_scope
 from mishards.proxy.query import QueryPath
 from mishards.proxy.reading import Reading
@@ -94,6 +95,7 @@ class Proxy:
             self._router,
             ConsistencyClock(runtime, config, self.state, self._leaders),
         )
+        self._look = ClusterLook(runtime, transport, membership, self.state, self._reading, node_id)
         self._searches = SearchPath(self._reading)
         self._queries = QueryPath(self._reading)
         self._writes = WritePath(runtime, self.state, self._leaders, self._queries)
@@ -101,6 +103,10 @@ class Proxy:
     @property
     def snapshot(self) -> MetadataSnapshot:
         return self.state.snapshot
+
+    @property
+    def look(self) -> ClusterLook:
+        return self._look
 
     def search_now(self, call: SearchCall) -> SearchAnswer | None:
         return self._searches.search_now(call)

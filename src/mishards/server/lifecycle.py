@@ -31,6 +31,7 @@ from mishards.server.storage_trial import tested_storage
 from mishards.storage.lock import DataLock
 
 if TYPE_CHECKING:
+    from mishards.api.http.console.routes import Console
     from mishards.api.http.server import HttpServer
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         health = Health(runtime)
         metrics = Metrics(enabled=config.http.enabled and config.http.metrics)
         metrics.read(lambda: about_node(name, roles, ready=health.serves))
-        http = await _open_http(config, runtime, health, metrics, name, roles)
+        http, console = await _open_http(config, runtime, health, metrics, name, roles)
         if http is not None:
             stack.push_async_callback(http.close)
         seams = await open_seams(config, runtime)
@@ -92,6 +93,8 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         if exports is not None:
             stack.push_async_callback(runtime.blocking, exports.close)
         await node.start()
+        if console is not None:
+            console.proxy = node.proxy
         edge = await _open_edge(node, config, health)
         if edge is not None:
             stack.push_async_callback(edge.close)
@@ -151,20 +154,26 @@ async def _open_http(
     metrics: Metrics,
     name: NodeId,
     roles: Sequence[str],
-) -> HttpServer | None:
+) -> tuple[HttpServer | None, Console | None]:
     """The HTTP endpoint, where there is to be one: before what may wait, so that it tells of
-    that."""
+    that. A proxy's has a console."""
     if not config.http.enabled:
-        return None
+        return None, None
     # Who has no endpoint is spared the import.
+    from mishards.api.http.console.routes import Console
     from mishards.api.http.health import health_routes
     from mishards.api.http.metrics import metrics_routes
     from mishards.api.http.server import HttpServer
 
-    routes = [*health_routes(health, name, roles), *metrics_routes(metrics, runtime)]
+    console = Console(runtime) if "proxy" in roles else None
+    routes = [
+        *health_routes(health, name, roles),
+        *metrics_routes(metrics, runtime),
+        *([] if console is None else console.routes()),
+    ]
     server = HttpServer(config.http, routes)
     await server.start()
-    return server
+    return server, console
 
 
 def node_id(config: Config, roles: Sequence[str]) -> NodeId:
