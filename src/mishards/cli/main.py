@@ -13,6 +13,7 @@ from mishards.cli import (
     check,
     config,
     doctor,
+    drill,
     handover,
     repair,
     restore,
@@ -38,6 +39,7 @@ app.command("reader")(roles.reader)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("handover")(handover.handover)
+app.command("drill")(drill.drill)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("repair")(repair.repair)

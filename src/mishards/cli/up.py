@@ -29,17 +29,28 @@ def up(
     readers: Annotated[int, typer.Option(help="Readers; with --processes only.", min=1)] = 1,
     port: Annotated[int | None, typer.Option(help="Port of the Milvus API.")] = None,
     processes: Annotated[bool, typer.Option("--processes", help="A process per role.")] = False,
+    writers: Annotated[
+        int, typer.Option(help="Writers, of which one leads; with --processes only.", min=1)
+    ] = 1,
+    drills: Annotated[
+        bool, typer.Option("--drills", help="Let `mishards drill` do harm; sets cluster.drills.")
+    ] = False,
     set: Settings = None,
 ) -> None:
     """Run a complete instance until it is told to stop."""
+    if drills:
+        set = [*(set or []), "cluster.drills=true"]
     loaded = configuration(config, data, set, proxy__port=port)
     if not processes:
-        if readers > 1:
-            raise ConfigError(f"--readers {readers} needs --processes: one process has one reader")
+        for role, count in (("reader", readers), ("writer", writers)):
+            if count > 1:
+                raise ConfigError(
+                    f"--{role}s {count} needs --processes: one process has one {role}"
+                )
         run_node(loaded.config, ("writer", "reader", "proxy"), _say)
         return
     options, environ = _told(config, loaded.config, set or [])
-    run_to_end(_supervise(loaded.config, readers, options, environ))
+    run_to_end(_supervise(loaded.config, writers, readers, options, environ))
 
 
 def _told(
@@ -63,7 +74,7 @@ def _told(
 
 
 async def _supervise(
-    config: Config, readers: int, options: list[str], environ: dict[str, str]
+    config: Config, writers: int, readers: int, options: list[str], environ: dict[str, str]
 ) -> None:
     logs.configure(config.cluster.log_level, hidden_in(config))
     stop = asyncio.Event()
@@ -73,7 +84,7 @@ async def _supervise(
     runtime = SystemRuntime(threads=1)
     try:
         with node_scratch() as sockets:
-            plans = cluster_plan(readers, options, config.proxy.port, sockets)
+            plans = cluster_plan(writers, readers, options, config.proxy.port, sockets)
             await Supervisor(runtime, plans, environ).run(stop, lambda: None)
     finally:
         await runtime.close()

@@ -48,6 +48,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls_key: PEM file, not encrypted.
         tls_ca: PEM file: the authority that the certificates of all nodes are of. It has to be the
             cluster's own: who has a certificate of it is a node.
+        drills: the node lets `mishards drill` kill it, stop it, and keep storage from it, which
+            whoever knows the secret may ask for; needs `secret` or TLS, unless it listens on this
+            machine alone.
         log_level: least level of the log: debug, info, warning or error.
     """
 
@@ -63,6 +66,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_ca: str = ""
+    drills: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -9,6 +9,8 @@ from mishards.core.ids import EntrySeq, LogId, MetadataVersion, NodeId
 from mishards.discovery.protocol import NodeInfo
 from mishards.rpc.messages import (
     Condition,
+    Drill,
+    DrillBegun,
     Examine,
     Fetch,
     Introduce,
@@ -37,6 +39,8 @@ class RoleDispatcher:
         """What the node says of itself; None until it can."""
         self.examine: Callable[[], Awaitable[Condition]] | None = None
         """What its process and machine are like; None until it can tell."""
+        self.drill: Callable[[Drill], Awaitable[DrillBegun]] | None = None
+        """Lets the node come to harm; None before it has started."""
         self._roles: dict[str, Handler] = {}
 
     def add(self, role: str, handler: Handler) -> None:
@@ -56,10 +60,12 @@ class RoleDispatcher:
             return self._introduction()
         if isinstance(message, Examine):
             return await self._condition()
+        if isinstance(message, Drill):
+            return await self._drill(message)
         return await self._role(message).handle(message, context)
 
     def handle_now(self, message: Message) -> Reply | None:
-        if isinstance(message, NodeStatus | Introduce | Examine):
+        if isinstance(message, NodeStatus | Introduce | Examine | Drill):
             return None
         return self._role(message).handle_now(message)
 
@@ -75,6 +81,11 @@ class RoleDispatcher:
         if self.examine is None:
             raise NotReady(f"node {self._node_id} is starting")
         return await self.examine()
+
+    async def _drill(self, message: Drill) -> DrillBegun:
+        if self.drill is None:
+            raise NotReady(f"node {self._node_id} is starting")
+        return await self.drill(message)
 
     async def _status(self, message: NodeStatus, context: CallContext) -> StatusReply:
         """What the roles say of themselves, as one answer."""

@@ -22,6 +22,7 @@ from mishards.core.runtime import Runtime, SystemRuntime
 from mishards.observability.instruments import Metrics
 from mishards.server.about import about_node
 from mishards.server.config import Config
+from mishards.server.drills import check_drills
 from mishards.server.exporting import open_exports
 from mishards.server.joining import require_trust
 from mishards.server.node import Node
@@ -67,6 +68,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         ConfigError, DataInUse, MetadataUnavailable, StorageError: why it cannot start; of the
             first, StorageUnfit where the storage does not do what it has to.
     """
+    check_drills(config)
     async with contextlib.AsyncExitStack() as stack:
         runtime = SystemRuntime()
         stack.push_async_callback(runtime.close)

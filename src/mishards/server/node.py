@@ -33,6 +33,7 @@ from mishards.rpc.protocol import Listener
 from mishards.server.condition import examined
 from mishards.server.config import Config
 from mishards.server.dispatch import RoleDispatcher
+from mishards.server.drills import Drills, OwnProcess
 from mishards.server.follow import FanOutSink, RoleSink
 from mishards.server.followers import Followers
 from mishards.server.presence import Presence
@@ -81,6 +82,7 @@ class Node:
         self._router = Router(self._policy)
         self._dispatcher = RoleDispatcher(node_id)
         self._dispatcher.examine = lambda: examined(config, runtime, node_id, scratch)
+        self._dispatcher.drill = Drills(runtime, node_id, seams.cut, OwnProcess(runtime)).begin
         self._writers: Writers | None = None
         self._reader: Reader | None = None
         self.proxy: Proxy | None = None

@@ -20,6 +20,7 @@ from mishards.metadata.registry import open_metadata_store
 from mishards.rpc.protocol import Transport
 from mishards.rpc.tcp import FramedTransport
 from mishards.server.config import ClusterConfig, Config
+from mishards.storage.layers.cut import CutStore, StorageCut
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
 from mishards.tls.cluster import ClusterTls
@@ -32,6 +33,7 @@ class Seams(msgspec.Struct, frozen=True):
 
     Attributes:
         builder: builds indexes and merges segments; None for processes of their own.
+        cut: keeps storage from the node for a while; None where drills are not enabled.
     """
 
     runtime: Runtime
@@ -41,6 +43,7 @@ class Seams(msgspec.Struct, frozen=True):
     registry: Registry
     election: Election
     builder: Builder | None = None
+    cut: StorageCut | None = None
 
     async def close(self) -> None:
         """Close all but the runtime."""
@@ -85,6 +88,9 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
         config.data_folder.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         store = open_store(cluster.data, runtime)
+        cut = StorageCut(runtime) if cluster.drills else None
+        if cut is not None:
+            store = CutStore(store, cut)
         stack.push_async_callback(store.close)
         metadata = open_metadata_store(config.metadata_url, runtime.apart("metadata"))
         stack.push_async_callback(metadata.close)
@@ -111,6 +117,7 @@ async def open_plain_seams(config: Config, runtime: Runtime) -> Seams:
         metadata=metadata,
         registry=AskingRegistry(registry, transport, runtime),
         election=election,
+        cut=cut,
     )
 
 

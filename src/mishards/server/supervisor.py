@@ -35,9 +35,9 @@ class ChildPlan(msgspec.Struct, frozen=True):
 
 
 def cluster_plan(
-    readers: int, options: Sequence[str], port: int, sockets: Path
+    writers: int, readers: int, options: Sequence[str], port: int, sockets: Path
 ) -> tuple[ChildPlan, ...]:
-    """One writer, `readers` readers, one proxy, which reach each other by Unix sockets.
+    """So many writers and readers, and one proxy, which reach each other by Unix sockets.
 
     Where the folder's path is too long for those, by TCP on the loopback.
 
@@ -55,10 +55,15 @@ def cluster_plan(
     # The proxy has the HTTP port that is set, the others free ones.
     own_http = ("--set", "http.port=0")
     return (
-        child("writer", "writer", *own_http),
+        *(child(name, "writer", *own_http) for name in _names("writer", writers)),
         *(child(f"reader-{n + 1}", "reader", *own_http) for n in range(readers)),
         child("proxy", "proxy", "--port", str(port)),
     )
+
+
+def _names(role: str, count: int) -> list[str]:
+    """One that is alone needs no number."""
+    return [role] if count == 1 else [f"{role}-{n + 1}" for n in range(count)]
 
 
 class Supervisor:

@@ -124,6 +124,10 @@ class LocalProcess:
         """SIGTERM; returns at once."""
         self._process.terminate()
 
+    def interrupt(self) -> None:
+        """SIGINT, as by Ctrl-C; returns at once."""
+        self._process.send_signal(signal.SIGINT)
+
     def stop(self, patience_s: float = PATIENCE_S) -> int:
         """SIGTERM, and the exit code."""
         self.terminate()

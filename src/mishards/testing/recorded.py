@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pymilvus import DataType, MilvusClient
+from pymilvus import DataType
 
 from mishards.core.ids import CollectionId
 from mishards.core.schema import Metric
@@ -28,6 +28,7 @@ from mishards.testing.invariants import Checker
 from mishards.testing.local_cluster import wait_for
 from mishards.testing.recorded_client import Record, RecordedClient
 from mishards.testing.shape import COLLECTION, DIM
+from mishards.testing.violation import Violation
 from mishards.testing.witness import Durable
 
 _GRACE_S = 1.0
@@ -41,14 +42,20 @@ class Workload(Record):
         collection: its id; set by `create`.
     """
 
-    def __init__(self, uris: Sequence[str], seed: int = 1, timeout_s: float = 10.0) -> None:
-        super().__init__(uris, seed, timeout_s)
+    def __init__(
+        self,
+        uris: Sequence[str],
+        seed: int = 1,
+        timeout_s: float = 10.0,
+        name: str = COLLECTION,
+    ) -> None:
+        super().__init__(uris, seed, timeout_s, name)
         self.collection = CollectionId(0)
         self._stop = threading.Event()
 
     def create(self, index: str = "FLAT", replicas: int = 1) -> None:
         """Make and load the collection."""
-        client = MilvusClient(self.uris[0])
+        client = self.connect(self.uris[0])
         try:
             schema = client.create_schema()
             schema.add_field(KEY_FIELD, DataType.INT64, is_primary=True)
@@ -57,10 +64,10 @@ class Workload(Record):
             schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=DIM)
             indexes = client.prepare_index_params()
             indexes.add_index(VECTOR_FIELD, index_type=index, metric_type="L2")
-            client.create_collection(COLLECTION, schema=schema)
-            client.create_index(COLLECTION, indexes)
-            client.load_collection(COLLECTION, replica_number=replicas)
-            self.collection = CollectionId(client.describe_collection(COLLECTION)["collection_id"])
+            client.create_collection(self.name, schema=schema)
+            client.create_index(self.name, indexes)
+            client.load_collection(self.name, replica_number=replicas)
+            self.collection = CollectionId(client.describe_collection(self.name)["collection_id"])
         finally:
             client.close()
 
@@ -108,6 +115,14 @@ class Workload(Record):
         Raises:
             AssertionError: an invariant is broken; names all that are, with the calls' record.
         """
+        self.read_all()
+        broken = self.broken(log, staleness_s)
+        if broken:
+            lines = [*self.history.lines(), "", f"seed {self.seed}:", *map(str, broken)]
+            raise AssertionError("\n".join(lines[-200:]))
+
+    def read_all(self) -> None:
+        """Read everything through each proxy, which has to succeed."""
         client = self.client("last")
         try:
             for _ in self.uris:
@@ -117,13 +132,13 @@ class Workload(Record):
                 client.search_for(everything, strong, 50, must_succeed=True)
         finally:
             client.close()
+
+    def broken(self, log: Sequence[Durable], staleness_s: float) -> list[Violation]:
+        """What the history shows to be broken, held to the log."""
         checker = Checker(
             self.history, log, self.collection, Metric.L2, staleness_s, grace_s=_GRACE_S
         )
-        broken = checker.check()
-        if broken:
-            lines = [*self.history.lines(), "", f"seed {self.seed}:", *map(str, broken)]
-            raise AssertionError("\n".join(lines[-200:]))
+        return checker.check()
 
     def note(self, what: str) -> None:
         """Record that something was done to the cluster."""

@@ -55,15 +55,23 @@ class Record:
     Attributes:
         history: all calls so far.
         uris: of the proxies.
+        name: of the collection.
         keys: rows that are there, as far as the clients know.
+        levels: consistency levels of reads.
+        connect: makes a client of a proxy.
     """
 
-    def __init__(self, uris: Sequence[str], seed: int, timeout_s: float) -> None:
+    def __init__(
+        self, uris: Sequence[str], seed: int, timeout_s: float, name: str = COLLECTION
+    ) -> None:
         """`timeout_s`: the deadline of each call."""
         self.history = History()
         self.uris = list(uris)
         self.seed = seed
         self.timeout_s = timeout_s
+        self.name = name
+        self.levels: Sequence[ConsistencyLevel] = _LEVELS
+        self.connect: Callable[[str], MilvusClient] = MilvusClient
         self.keys: list[Key] = []
         self._stamps = itertools.count(1)
         self._numbers = itertools.count(1)
@@ -84,7 +92,7 @@ class RecordedClient:
         self.name = name
         self.random = random.Random(f"{record.seed}/{name}")
         self._record = record
-        self._clients = {uri: MilvusClient(uri) for uri in record.uris}
+        self._clients = {uri: record.connect(uri) for uri in record.uris}
         self._last_write: dict[str, int] = {}
         self._broke = False
 
@@ -168,10 +176,10 @@ class RecordedClient:
     # --- reads ------------------------------------------------------------------------------
 
     def query(self) -> Operation:
-        return self.query_for(self._some_condition(), self.random.choice(_LEVELS))
+        return self.query_for(self._some_condition(), self.random.choice(self._record.levels))
 
     def count(self) -> Operation:
-        level = self.random.choice(_LEVELS)
+        level = self.random.choice(self._record.levels)
         return self.query_for(self._some_condition(), level, count=True)
 
     def query_for(
@@ -200,7 +208,7 @@ class RecordedClient:
     def search(self) -> Operation:
         condition = self._some_condition() if self.random.random() < 0.5 else Condition()
         k = self.random.choice((1, 3, 10, 40))
-        return self.search_for(condition, self.random.choice(_LEVELS), k)
+        return self.search_for(condition, self.random.choice(self._record.levels), k)
 
     def search_for(
         self, condition: Condition, level: ConsistencyLevel, k: int, *, must_succeed: bool = False
@@ -295,7 +303,7 @@ class RecordedClient:
     ) -> Any:
         handler = self._clients[operation.endpoint]._get_connection()
         left_s = max(deadline_s - time.time(), 0.001)
-        return call(handler, COLLECTION, timeout=left_s, **options)
+        return call(handler, self._record.name, timeout=left_s, **options)
 
     def _may_repeat(self, operation: Operation, error: Any, deadline_s: float) -> bool:
         """Whether the call may be made again: nobody answered, and it did nothing.

@@ -41,6 +41,7 @@ from mishards.rpc.messages.ddl import (
     RenameCollection,
     TruncateCollection,
 )
+from mishards.rpc.messages.drills import Drill, DrillBegun
 from mishards.rpc.messages.following import (
     Follow,
     LogPush,
@@ -99,6 +100,8 @@ __all__ = [
     "DamageReply",
     "Ddl",
     "DdlOnce",
+    "Drill",
+    "DrillBegun",
     "DropAlias",
     "DropCollection",
     "DropDatabase",
@@ -167,6 +170,7 @@ Message = (
     | NodeStatus
     | Introduce
     | Examine
+    | Drill
 )
 Reply = (
     Written
@@ -186,4 +190,5 @@ Reply = (
     | StatusReply
     | Introduction
     | Condition
+    | DrillBegun
 )

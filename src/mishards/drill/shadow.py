@@ -1,0 +1,102 @@
+"""The drill's own collection, and its clients at work on it, through the cluster's proxies.
+
+Invariants: nothing else than the collection `_drill_<id>` is written or dropped. All methods block:
+call them off the loop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import grpc
+from pymilvus import MilvusClient, MilvusException
+
+from mishards.metadata.models import ConsistencyLevel
+from mishards.testing.recorded import Workload
+
+PREFIX = "_drill_"
+LEVELS = (
+    ConsistencyLevel.STRONG,
+    ConsistencyLevel.SESSION,
+    ConsistencyLevel.BOUNDED,
+    ConsistencyLevel.EVENTUALLY,
+)
+_SEGMENTS = 4
+_CALLS_PER_SEGMENT = 12
+_TIMEOUT_S = 10.0
+_DROP_S = 20.0
+_PAUSE_S = 0.5
+
+
+class Shadow:
+    """One collection, from `create` to `drop`."""
+
+    def __init__(self, uris: Sequence[str], authority: str, token: str, seed: int) -> None:
+        """`authority`: PEM file that proxies' certificates are verified with; empty for the
+        system's."""
+
+        def connect(uri: str) -> MilvusClient:
+            if not uri.startswith("https://"):
+                return MilvusClient(uri)
+            options = {"server_pem_path": authority} if authority else {}
+            return MilvusClient(uri, secure=True, **options)
+
+        self.name = f"{PREFIX}{token}"
+        self.work = Workload(uris, seed, _TIMEOUT_S, self.name)
+        self.work.levels = LEVELS
+        self.work.connect = connect
+        self._connect = connect
+        self._running = ExitStack()
+        self._ended = threading.Event()
+
+    def create(self) -> None:
+        """Make and load it, empty."""
+        self.work.create()
+
+    def fill(self) -> None:
+        """Some rows, in several sealed segments."""
+        writer, client = self.work.client("first"), self._connect(self.work.uris[0])
+        try:
+            for _ in range(_SEGMENTS):
+                for _ in range(_CALLS_PER_SEGMENT):
+                    if self._ended.is_set():
+                        return
+                    writer.insert()
+                client.flush(self.name, timeout=60)
+        finally:
+            client.close()
+            writer.close()
+
+    def start(self, clients: int, pause_s: float) -> None:
+        """Let clients work from now on, each with about such a pause between its calls."""
+        self._running.enter_context(self.work.running(clients, pause_s))
+
+    def interrupt(self) -> None:
+        """Let `fill` come to an end."""
+        self._ended.set()
+
+    def stop(self) -> None:
+        """Let the clients finish. Idempotent."""
+        self._running.close()
+
+    def drop(self) -> str:
+        """Drop it, whatever state it is in, by whichever proxy; where that fails, why."""
+        deadline_s = time.monotonic() + _DROP_S
+        for number in itertools.count():
+            uri = self.work.uris[number % len(self.work.uris)]
+            try:
+                client = self._connect(uri)
+                try:
+                    client.drop_collection(self.name, timeout=_TIMEOUT_S)
+                    return ""
+                finally:
+                    client.close()
+            except (MilvusException, grpc.RpcError) as error:
+                if time.monotonic() > deadline_s:
+                    return str(error)
+            time.sleep(_PAUSE_S)
+        raise AssertionError("unreachable")

@@ -1,0 +1,67 @@
+"""The verdict: every weakness that a drill may find makes it fail, and is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from mishards.drill.figures import Calls, Phase
+from mishards.drill.report import Allowed, Finding, Report, judged
+
+FINE = Phase(calls=100, failed=0, p99_ms=5.0)
+CALLS = Calls(before=FINE, during=FINE, after=FINE, failed=0, longest_gap_s=0.1, recovery_s=0.5)
+SOUND = Report(
+    drill="kill-reader",
+    cluster="c",
+    node="reader-1",
+    fault="kill -9 reader-1",
+    seconds=5.0,
+    reads=CALLS,
+    writes=CALLS,
+    back_s=2.0,
+    rows=500,
+    lost_rows=0,
+    findings=(),
+)
+
+
+def but(calls: Calls = CALLS, **changes: Any) -> Calls:
+    return msgspec.structs.replace(calls, **changes)
+
+
+def test_a_sound_cluster_passes() -> None:
+    report = judged(SOUND, Allowed())
+    assert report.passed
+    assert all(report.invariants.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"lost_rows": 3}, "3 acknowledged rows are lost"),
+        ({"findings": (Finding(invariant="I1", what="lost", call=""),)}, "I1"),
+        ({"findings": (Finding(invariant="healing", what="failed", call=""),)}, "healing"),
+        ({"reads": but(failed=2)}, "2 reads failed after the fault"),
+        ({"writes": but(failed=2)}, "2 writes failed after the fault"),
+        ({"reads": but(recovery_s=None)}, "reads did not succeed again"),
+        ({"writes": but(recovery_s=11.0)}, "only after 11.0 s"),
+        ({"back_s": None}, "did not come back"),
+        ({"reads": but(before=Phase(calls=0, failed=0, p99_ms=None))}, "shows nothing"),
+        ({"reads": but(before=Phase(calls=9, failed=1, p99_ms=1.0))}, "1 reads failed before"),
+    ],
+)
+def test_each_weakness_makes_it_fail(changes: dict[str, Any], why: str) -> None:
+    report = judged(msgspec.structs.replace(SOUND, **changes), Allowed())
+    assert not report.passed
+    assert why in " ".join(report.wrong)
+
+
+def test_without_any_storage_writes_may_fail_until_it_is_back() -> None:
+    allowed = Allowed(failed_writes=True, fault_s=5.0)
+    failing = msgspec.structs.replace(SOUND, writes=but(failed=7, recovery_s=12.0))
+    assert judged(failing, allowed).passed
+    later = Phase(calls=10, failed=1, p99_ms=1.0)
+    assert not judged(msgspec.structs.replace(failing, writes=but(after=later)), allowed).passed
+    assert not judged(msgspec.structs.replace(SOUND, reads=but(failed=1)), allowed).passed
