@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mishards.core.errors import InvalidParameter
-from mishards.rpc.messages.drills import DrillFault
+from mishards.rpc.messages.drills import LONGEST_S, DrillFault
 
 
 class Kind(NamedTuple):
@@ -67,6 +67,10 @@ class Order(NamedTuple):
     def check(self) -> None:
         """Raises InvalidParameter where parts do not go together."""
         storage = self.kind.name == "cut-storage"
+        if not self.kind.ends and not 0 < self.seconds <= LONGEST_S:
+            raise InvalidParameter(
+                f"a fault of {self.seconds:g} s is not allowed: up to {LONGEST_S:g} are"
+            )
         if (self.everywhere or self.stall) and not storage:
             raise InvalidParameter(
                 f"--everywhere and --stall are for cut-storage: {self.kind.name}"

@@ -172,7 +172,8 @@ class _Drill:
 
     async def _begin(self, targets: Sequence[NodeInfo]) -> None:
         order = self._order
-        message = Drill(fault=order.fault, token=self._token, seconds=order.seconds)
+        seconds = 0.0 if order.kind.ends else order.seconds
+        message = Drill(fault=order.fault, token=self._token, seconds=seconds)
         for target in targets:
             # Of one that dies the answer may be lost: what becomes of it is watched in any case.
             with contextlib.suppress(Unavailable):

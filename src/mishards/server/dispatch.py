@@ -26,6 +26,7 @@ from mishards.rpc.messages import (
 from mishards.rpc.protocol import CallContext, Handler
 
 _READS = (Search, Query, Fetch, LookAgain)
+_OF_THE_NODE = (NodeStatus, Introduce, Examine, Drill)
 
 
 class RoleDispatcher:
@@ -65,7 +66,7 @@ class RoleDispatcher:
         return await self._role(message).handle(message, context)
 
     def handle_now(self, message: Message) -> Reply | None:
-        if isinstance(message, NodeStatus | Introduce | Examine | Drill):
+        if isinstance(message, _OF_THE_NODE):
             return None
         return self._role(message).handle_now(message)
 

@@ -20,12 +20,13 @@ from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
 from mishards.rpc.address import parse_address
 from mishards.rpc.messages import Drill, DrillBegun
+from mishards.rpc.messages.drills import LONGEST_S
 from mishards.server.config import Config
 from mishards.storage.layers.cut import StorageCut
 
-LONGEST_S = 60.0
 _ANSWER_S = 0.1
 """Time for the answer to get away."""
+_FIRST, _KILLED = 1, 128 + signal.SIGKILL
 _PAUSE = """
 import os, signal, sys, time
 process, delay, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
@@ -43,6 +44,9 @@ _log = logging.getLogger(__name__)
 class Harm(Protocol):
     """What is done to the process."""
 
+    def lacks_pause(self) -> str:
+        """Why it cannot be stopped; empty where it can."""
+
     async def kill(self) -> None:
         """End it at once, without a chance to clean up."""
 
@@ -56,9 +60,18 @@ class OwnProcess:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
+    def lacks_pause(self) -> str:
+        if os.getpid() != _FIRST:
+            return ""
+        return (
+            "it is the first process of its container, which no signal from within stops; "
+            "start it under an init (docker run --init, shareProcessNamespace in Kubernetes)"
+        )
+
     async def kill(self) -> None:
         await self._runtime.sleep(_ANSWER_S)
         os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(_KILLED)  # the first process of a container is still here
 
     async def pause(self, seconds: float) -> None:
         arguments = (str(os.getpid()), str(_ANSWER_S), str(seconds))
@@ -86,7 +99,7 @@ class Drills:
         """Let the fault come.
 
         Raises:
-            Unimplemented: drills are not enabled.
+            Unimplemented: drills are not enabled, or the process cannot be stopped.
             InvalidParameter: it would last too long.
             NotReady: another drill goes on.
         """
@@ -107,6 +120,8 @@ class Drills:
                 self._cut.end()
                 self._until_s = 0.0
             return DrillBegun(node=self._node_id)
+        if message.fault == "pause" and (why := self._harm.lacks_pause()):
+            raise Unimplemented(f"node {self._node_id} cannot be stopped: {why}")
         if message.token == self._token:
             return DrillBegun(node=self._node_id)  # it has begun: asked again is not done again
         self._token, self._until_s = message.token, now_s + message.seconds

@@ -79,7 +79,8 @@ def test_nobody_to_harm_is_said() -> None:
 
 
 def test_options_of_other_drills_are_refused() -> None:
-    for order in (READER._replace(stall=True), WRITER._replace(node="x")):
+    too_long = CUT._replace(seconds=61.0)
+    for order in (READER._replace(stall=True), WRITER._replace(node="x"), too_long):
         with pytest.raises(InvalidParameter):
             order.check()
     CUT._replace(stall=True, everywhere=True).check()

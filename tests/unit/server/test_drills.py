@@ -17,8 +17,9 @@ from mishards.core.errors import (
 from mishards.core.ids import NodeId
 from mishards.core.runtime import SystemRuntime
 from mishards.rpc.messages import Drill
+from mishards.rpc.messages.drills import LONGEST_S
 from mishards.server.config import load_config
-from mishards.server.drills import LONGEST_S, Drills, check_drills
+from mishards.server.drills import Drills, check_drills
 from mishards.storage.layers.cut import CutStore, StorageCut
 from mishards.storage.memory import MemoryStore
 from mishards.testing.expect import raises
@@ -29,6 +30,10 @@ class Noted:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.lack = ""
+
+    def lacks_pause(self) -> str:
+        return self.lack
 
     async def kill(self) -> None:
         self.done.append("killed")
@@ -81,6 +86,19 @@ def test_one_drill_at_a_time() -> None:
         await raises(NotReady, drills.begin(Drill(fault="kill", token="u")))
         await drills.begin(Drill(fault="none", token="t"))
         await drills.begin(Drill(fault="none", token="u"))
+
+    on(main)
+
+
+def test_what_cannot_be_stopped_says_so() -> None:
+    async def main(_: SystemRuntime, __: StorageCut, harm: Noted, drills: Drills) -> None:
+        harm.lack = "it is the first process"
+        refused = drills.begin(Drill(fault="pause", token="t", seconds=1.0))
+        error = await raises(Unimplemented, refused)
+        assert "first process" in error.message
+        await drills.begin(Drill(fault="kill", token="u"))
+        await asyncio.sleep(0)
+        assert harm.done == ["killed"]
 
     on(main)
 

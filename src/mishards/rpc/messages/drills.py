@@ -6,6 +6,8 @@ from typing import Literal
 
 from mishards.rpc.messages.form import Form
 
+LONGEST_S = 60.0
+"""The longest that a fault may last which ends by itself."""
 DrillFault = Literal["none", "kill", "pause", "fail_storage", "stall_storage"]
 
 
