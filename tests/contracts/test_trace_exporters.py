@@ -95,6 +95,13 @@ def test_an_account_in_the_url_is_sent_and_not_shown() -> None:
         assert "hush" not in exporter.name
 
 
+@pytest.mark.parametrize("url", ["grpc://me:hush@c:1", "grpc://c:1/v1/traces"])
+def test_what_grpc_has_not_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ConfigError, match="neither path nor account") as refused:
+        open_exporter("otlp", ExporterSettings(endpoint=url))
+    assert "hush" not in str(refused.value)
+
+
 def test_a_missing_ca_file_and_an_unknown_exporter_are_named(tmp_path: Path) -> None:
     for url in ("https://c:1", "grpcs://c:1"):
         with pytest.raises(ConfigError, match=r"cannot read tracing\.ca = .*none\.pem"):

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
-from mishards.core.errors import SystemFault, Unavailable
+from mishards.core.errors import ConfigError, SystemFault, Unavailable
 from mishards.observability.export.endpoint import Endpoint, parse_endpoint, require_ca
 from mishards.observability.export.otlp_messages import request
 from mishards.observability.export.post import Poster
@@ -74,6 +74,11 @@ class OtlpGrpcExporter:
     """OTLP/gRPC; `grpcs` is TLS."""
 
     def __init__(self, endpoint: Endpoint, settings: ExporterSettings) -> None:
+        if endpoint.account or endpoint.path:
+            raise ConfigError(
+                f"tracing.endpoint = {endpoint.name!r} is not allowed: gRPC has neither path nor "
+                "account; a token goes into tracing.headers"
+            )
         require_ca(settings.ca)
         self.name = endpoint.name
         self._settings = settings

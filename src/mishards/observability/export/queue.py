@@ -19,7 +19,9 @@ _log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 _BATCH = 64
-"""Traces of one export: encoding holds the interpreter's lock, and requests wait for it."""
+_BATCH_SPANS = 1000
+"""Most traces of one export, and spans beyond which no further trace goes with it: encoding holds
+the interpreter's lock, and requests wait for it; and collectors bound what they take."""
 _PAUSES_S = (0.5, 1.0, 2.0)
 """After these the same export is tried again; then it is given up."""
 _GRACE_S = 0.5
@@ -108,7 +110,12 @@ class ExportQueue:
 
     def _take(self) -> list[Trace]:
         waiting = self._waiting
-        return [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
+        batch: list[Trace] = []
+        spans = 0
+        while waiting and len(batch) < _BATCH and spans < _BATCH_SPANS:
+            batch.append(waiting.popleft())
+            spans += len(batch[-1].spans)
+        return batch
 
     def _send(self, batch: list[Trace]) -> None:
         for pause_s in (*self._pauses_s, None):

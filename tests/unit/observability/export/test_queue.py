@@ -16,8 +16,8 @@ from mishards.observability.spans import Span, Trace
 PATIENCE_S = 30.0
 
 
-def trace(number: int) -> Trace:
-    return Trace(f"{number:032x}", True, (Span("search", 1, 0, 0, 1, "node"),))
+def trace(number: int, spans: int = 1) -> Trace:
+    return Trace(f"{number:032x}", True, (Span("search", 1, 0, 0, 1, "node"),) * spans)
 
 
 class Collector:
@@ -76,6 +76,18 @@ def test_all_that_was_offered_is_sent_in_order(collector: Collector) -> None:
     assert (sending.exported, sending.dropped, sending.waiting) == (300, 0, 0)
     assert collector.closed.is_set()
     assert collector.tries < 300
+
+
+def test_large_traces_go_alone(collector: Collector) -> None:
+    collector.go.clear()
+    sending = queue(collector)
+    sending.offer(trace(0))
+    until(collector.begun.is_set)
+    for number in range(1, 4):
+        sending.offer(trace(number, spans=1000))
+    collector.go.set()
+    sending.close()
+    assert (sending.exported, collector.tries) == (4, 4)
 
 
 def test_a_trace_is_sent_without_another_offer(collector: Collector) -> None:
