@@ -186,4 +186,5 @@ def _cells(calls: Calls) -> list[str]:
     spent = ["-" if one.p99_ms is None else f"{one.p99_ms:.0f} ms" for one in phases]
     made = sum(one.calls for one in phases)
     back = "never" if calls.recovery_s is None else f"{calls.recovery_s:.2f} s"
-    return [*spent, f"{made:,}", f"{calls.failed:,}", f"{calls.longest_gap_s:.2f} s", back]
+    failed = f"{calls.failed:,}" + f" ({calls.excused:,} excused)" * bool(calls.excused)
+    return [*spent, f"{made:,}", failed, f"{calls.longest_gap_s:.2f} s", back]

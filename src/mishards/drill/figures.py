@@ -6,7 +6,7 @@ Invariants: pure; all times are those of the clients' machine. A call counts whe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -44,6 +44,7 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         failed: since the fault.
+        excused: of them, those that nobody could have answered while the fault lasted.
         longest_gap_s: the longest time without a success, from the fault on.
         recovery_s: from the fault until they succeeded again; 0 where they were not interrupted,
             None where they did not come back.
@@ -53,13 +54,21 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     during: Phase
     after: Phase
     failed: int
+    excused: int
     longest_gap_s: float
     recovery_s: float | None
 
 
-def figures(operations: Sequence[Operation], moments: Moments) -> Calls:
-    """The figures of these calls. Those that a client made again as others do not count as
-    failed."""
+def figures(
+    operations: Sequence[Operation],
+    moments: Moments,
+    hopeless: Callable[[Operation], bool] = lambda _: False,
+) -> Calls:
+    """The figures of these calls. Those that a client made again as others do not count as failed.
+
+    Args:
+        hopeless: whether nobody can answer the call until all is well.
+    """
     ended = sorted((one for one in operations if one.end_s), key=lambda one: one.end_s)
     m = moments
 
@@ -75,15 +84,17 @@ def figures(operations: Sequence[Operation], moments: Moments) -> Calls:
         again_s = None
     elif gap_s > max(_NOTABLE * calm_s, _LEAST_S):
         again_s = gap_end_s if gap_end_s < m.end_s else None
-    failures = [one.end_s for one in late if _failed(one)]
+    failures = [one for one in late if _failed(one)]
     if failures and again_s is not None:
-        later = [one.end_s for one in late if one.outcome == "ok" and one.start_s >= failures[-1]]
+        last_s = failures[-1].end_s
+        later = [one.end_s for one in late if one.outcome == "ok" and one.start_s >= last_s]
         again_s = max(again_s, min(later)) if later else None
     return Calls(
         before=phase(m.begin_s, m.fault_s),
         during=phase(m.fault_s, m.well_s),
         after=phase(m.well_s, float("inf")),
         failed=len(failures),
+        excused=sum(one.end_s < m.well_s and hopeless(one) for one in failures),
         longest_gap_s=gap_s,
         recovery_s=again_s and max(again_s - m.fault_s, 0.0),
     )

@@ -71,26 +71,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return {name: name not in broken for name in CHECKED}
 
 
-class Allowed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fault may cost at most, because no cluster could do better.
-
-    Attributes:
-        failed_writes: writes fail while it lasts.
-        fault_s: how long it lasts, where calls can only wait for its end.
-    """
-
-    failed_writes: bool = False
-    fault_s: float = 0.0
-
-
 def findings_of(violations: Sequence[Violation]) -> tuple[Finding, ...]:
     return tuple(
         Finding(invariant=one.invariant, what=one.what, call=one.operation) for one in violations
     )
 
 
-def judged(report: Report, allowed: Allowed) -> Report:
-    """The same with the reasons why it failed, if it did."""
+def judged(report: Report, wait_s: float = 0.0) -> Report:
+    """The same with the reasons why it failed, if it did.
+
+    Args:
+        wait_s: how long calls could only wait, whatever the cluster did.
+    """
     wrong: list[str] = []
     if report.lost_rows:
         wrong.append(f"{report.lost_rows:,} acknowledged rows are lost")
@@ -103,13 +95,14 @@ def judged(report: Report, allowed: Allowed) -> Report:
             wrong.append(f"no {kind} succeeded before the fault, so the drill shows nothing")
         elif calls.before.failed:
             wrong.append(f"{calls.before.failed:,} {kind} failed before the fault")
-        excused = allowed.failed_writes and kind == "writes"
-        if failed := calls.after.failed if excused else calls.failed:
+        if failed := calls.failed - calls.excused:
             wrong.append(f"{failed:,} {kind} failed after the fault")
         if calls.recovery_s is None:
             wrong.append(f"{kind} did not succeed again")
-        elif calls.recovery_s > allowed.fault_s + WITHIN_S:
+        elif calls.recovery_s > wait_s + WITHIN_S:
             wrong.append(f"{kind} succeeded again only after {calls.recovery_s:.1f} s")
     if report.back_s is None:
         wrong.append("as many nodes as before did not come back; who starts a killed one again?")
+    if report.left:
+        wrong.append(f"the drill's own collection {report.left} could not be dropped")
     return msgspec.structs.replace(report, wrong=tuple(wrong))

@@ -24,20 +24,24 @@ from mishards.drill.kinds import Order
 from mishards.drill.log import ReadLog
 from mishards.drill.losses import lost_rows
 from mishards.drill.prospect import Prospect, tell
-from mishards.drill.report import Allowed, Report, findings_of, judged
+from mishards.drill.report import Report, findings_of, judged
 from mishards.drill.shadow import Shadow
 from mishards.drill.watch import Watch
+from mishards.metadata.models import ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.rpc.messages import Drill
 from mishards.server.config import Config
 from mishards.server.seams import Seams, open_seams
 from mishards.storage.pins import pinned
+from mishards.testing.history import Operation
 
 _LEAST_PAUSE_S = 0.02
 _MOST_CALLS = 4_000
 """About: the time that the check of a history takes grows with the square of its length."""
 _NEWS_S = 0.5
 """How old a leader's word of the time may be when a proxy hears it, beyond a lease."""
+_NEED_THE_END = (ConsistencyLevel.STRONG, ConsistencyLevel.BOUNDED)
+
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -92,13 +96,9 @@ class _Drill:
         finally:
             if left := await self._runtime.blocking(self._shadow.drop):
                 self._say(f"collection {self._shadow.name} could not be dropped: {left}")
-        allowed = Allowed(
-            failed_writes=self._order.everywhere,
-            fault_s=self._order.seconds if self._order.everywhere else 0.0,
-        )
         if left:
             report = msgspec.structs.replace(report, left=self._shadow.name)
-        return judged(report, allowed)
+        return judged(report, self._order.seconds if self._order.everywhere else 0.0)
 
     async def _whole(self) -> Report:
         shadow, store = self._shadow, self._seams.store
@@ -198,10 +198,15 @@ class _Drill:
             node=suffered.node,
             fault=order.described(suffered.node),
             seconds=order.seconds,
-            reads=figures(reads, suffered.moments),
-            writes=figures(writes, suffered.moments),
+            reads=figures(reads, suffered.moments, self._is_hopeless),
+            writes=figures(writes, suffered.moments, self._is_hopeless),
             back_s=suffered.back_s,
             rows=sum(len(one.rows) for one in writes if one.outcome == "ok"),
             lost_rows=len(lost_rows(work.history, log.entries, work.collection)),
             findings=findings_of(work.broken(log.entries, staleness_s)),
         )
+
+    def _is_hopeless(self, one: Operation) -> bool:
+        """Whether the call needs storage that no node has: to write, or, where no leader is left,
+        to know how far the log goes."""
+        return self._order.everywhere and (one.is_write or one.level in _NEED_THE_END)

@@ -59,6 +59,13 @@ def test_a_call_that_was_made_again_as_another_has_not_failed() -> None:
     assert found.failed == 0
 
 
+def test_hopeless_calls_are_excused_until_all_is_well() -> None:
+    calls = [*calm(0, 30), call(12.05, "failed"), call(25.05, "failed")]
+    found = figures(calls, MOMENTS, lambda one: one.kind == "search")
+    assert (found.failed, found.excused) == (2, 1)
+    assert figures(calls, MOMENTS).excused == 0
+
+
 def test_calls_that_never_succeed_again_have_no_recovery() -> None:
     assert figures(calm(0, 12), MOMENTS).recovery_s is None
     failing = [call(12 + n / 10, "failed") for n in range(200)]
