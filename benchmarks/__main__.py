@@ -15,6 +15,7 @@ from benchmarks.table import markdown
 
 SUITES = (
     "search",
+    "recall_guard",
     "hop",
     "engine",
     "memory",

@@ -54,7 +54,7 @@ def _nodes(report: ClusterReport) -> Table:
 
 def _collections(report: ClusterReport) -> Table:
     table = new_table(
-        "database", "collection", "loaded", "replicas", "sealed", "growing", "segments"
+        "database", "collection", "loaded", "replicas", "sealed", "growing", "segments", "recall"
     )
     table.title = "collections"
     for found in report.collections:
@@ -66,6 +66,7 @@ def _collections(report: ClusterReport) -> Table:
             f"{found.rows_sealed:,}",
             f"{found.rows_growing:,}",
             str(len(found.segments)),
+            "-" if found.recall is None else f"{found.recall:.3f}",
         )
     return table
 

@@ -38,6 +38,10 @@ class VersionsInUse:
         """The read ended."""
         del self._held[use]
 
+    def reads(self) -> int:
+        """How many reads are in flight."""
+        return len(self._held)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """For the length of a body."""

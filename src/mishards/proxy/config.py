@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -61,3 +61,17 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True):
     hedge: bool = True
     hedge_budget: float = 0.05
     hedge_least_ms: float = 10.0
+
+
+class RecallConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The recall guard: proxies have a share of searches repeated exactly in the background.
+
+    Attributes:
+        share: of searches that are repeated, 0 to 1; 0 turns the guard off.
+        per_minute: most that one proxy has repeated in a minute, whatever the share.
+        window: how many of a collection's last repeated queries its recall is the mean of.
+    """
+
+    share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    per_minute: Annotated[float, msgspec.Meta(gt=0.0)] = 6.0
+    window: Annotated[int, msgspec.Meta(ge=1)] = 100

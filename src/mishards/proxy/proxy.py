@@ -32,13 +32,14 @@ from mishards.proxy.calls import (
     SearchCall,
     WriteAnswer,
 )
-from mishards.proxy.config import ProxyConfig
+from mishards.proxy.config import ProxyConfig, RecallConfig
 from mishards.proxy.consistency import ConsistencyClock
 from mishards.proxy.leader import Leaders
 from mishards.proxy.look import ClusterLook
 from mishards.proxy.plan import Router, read_scope
 from mishards.proxy.query import QueryPath
 from mishards.proxy.reading import Reading
+from mishards.proxy.recall_guard import RecallGuard
 from mishards.proxy.search import SearchPath
 from mishards.proxy.state import ProxyState
 from mishards.proxy.write import TOKEN_BYTES, WritePath
@@ -77,6 +78,7 @@ class Proxy:
         membership: Membership,
         policy: RoutingPolicy,
         node_id: NodeId,
+        recall: RecallConfig | None = None,
     ) -> None:
         self._runtime = runtime
         self._transport = transport
@@ -96,7 +98,8 @@ class Proxy:
             ConsistencyClock(runtime, config, self.state, self._leaders),
         )
         self._look = ClusterLook(runtime, transport, membership, self.state, self._reading, node_id)
-        self._searches = SearchPath(self._reading)
+        self.recall_guard = RecallGuard(runtime, recall or RecallConfig(), self._reading)
+        self._searches = SearchPath(self._reading, self.recall_guard)
         self._queries = QueryPath(self._reading)
         self._writes = WritePath(runtime, self.state, self._leaders, self._queries)
 
@@ -286,6 +289,7 @@ class Proxy:
             applied_seq={log_id: known.seq for log_id, known in logs.items()},
             applied_ts={log_id: known.timestamp for log_id, known in logs.items()},
             oldest_version=self._reading.in_use.oldest(),
+            recall=self.recall_guard.seen(),
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from mishards.cluster.membership import Membership, MembershipView
-from mishards.core.errors import DeadlineExceeded, SegmentUnavailable
+from mishards.core.errors import DeadlineExceeded, SegmentUnavailable, Unavailable
 from mishards.core.ids import MetadataVersion, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.ttl import expired_up_to
@@ -206,6 +207,32 @@ class Reading:
         requests = [(addresses[node], request(units)) for node, units in groups.items()]
         replies = self._transport.ask_now(requests, _PATIENCE_S)
         return None if replies is None else list(zip(groups.values(), replies, strict=True))
+
+    async def ask_once(
+        self,
+        assignment: Assignment,
+        request: Callable[[Sequence[Unit]], Message],
+        timeout_s: float,
+    ) -> list[Reply]:
+        """One answer of each first reader, without fail-over: for what may as well fail.
+
+        Raises:
+            MishardsError: that of the first which failed; the others are cancelled.
+        """
+        addresses = self._addresses()
+        tasks: list[asyncio.Future[Reply]] = []
+        try:
+            for node, units in assignment.groups.items():
+                if (address := addresses.get(node)) is None:
+                    raise Unavailable(f"reader {node} left between plan and request")
+                channel = self._transport.channel(address)
+                call = channel.call(request(units), timeout_s=timeout_s)
+                tasks.append(asyncio.ensure_future(call))
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _addresses(self) -> dict[NodeId, str]:
         view = self._membership.view

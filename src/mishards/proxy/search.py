@@ -19,6 +19,7 @@ from mishards.proxy.merge import Hits, merge_hits, skip_hits
 from mishards.proxy.output import cut_dynamic
 from mishards.proxy.prepare import PreparedSearch, SearchPreparer, check_queries
 from mishards.proxy.reading import Reading, ReadPlan
+from mishards.proxy.recall_guard import RecallGuard
 from mishards.proxy.scatter import Gathered, Missing
 from mishards.proxy.winners import Winners
 from mishards.routing.protocol import Unit
@@ -31,8 +32,9 @@ _PLANS = 3
 class SearchPath:
     """The proxy's searches."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, guard: RecallGuard) -> None:
         self._reading = reading
+        self._guard = guard
         self._preparer = SearchPreparer()
 
     def search_now(self, call: SearchCall) -> SearchAnswer | None:
@@ -78,6 +80,8 @@ class SearchPath:
             if fetched is None:
                 return None
             rows = winners.rows(fetched)
+        if self._guard.due():
+            self._guard.offer(call, prepared, plan, moment, hits)
         return _answer(prepared, hits, rows, moment)
 
     async def search(self, call: SearchCall) -> SearchAnswer:
@@ -111,6 +115,8 @@ class SearchPath:
             coverage = coverage_of(plan, missing)
             rows, lost = await self._rows(prepared, plan, hits, deadline_s, partial)
             if not lost:
+                if not missing and self._guard.due():
+                    self._guard.offer(call, prepared, plan, moment, hits)
                 return _answer(prepared, hits, rows, moment, coverage)
             # Hits whose rows nobody can give are none: the search is repeated without them.
             missing = {**missing, **lost}

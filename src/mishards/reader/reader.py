@@ -24,6 +24,7 @@ from mishards.reader.cache import FileCache
 from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
 from mishards.reader.damage import DamageReports, Report
+from mishards.reader.exact import ExactSearches
 from mishards.reader.fetch import fetch_rows, wanted_units
 from mishards.reader.files import SegmentFiles
 from mishards.reader.filters import FilterCache, MaskCache
@@ -113,6 +114,7 @@ class Reader:
         self._progress = Progress(runtime)
         self._states = ReadStates(self._holdings, self._opener, self._progress, catch_up)
         self._searcher = Searcher(filters, masks)
+        self._exact = ExactSearches(runtime, masks, self._in_use.reads)
         self._querier = Querier(filters, masks)
         self._tidying: asyncio.Task[None] | None = None
         self._loop_thread = 0
@@ -193,7 +195,7 @@ class Reader:
         use = self._in_use.begin()
         try:
             if type(message) is Search:
-                state = self._states.at_once(message.at)
+                state = None if message.exact else self._states.at_once(message.at)
                 return None if state is None else self._search_now(state, message)
             if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
                 return self._fetch_now(message)
@@ -215,6 +217,9 @@ class Reader:
 
     async def _search(self, message: Search, deadline_s: float) -> SearchPartial:
         state = await self._states.reached(message.at, deadline_s)
+        if message.exact:
+            target = self._searcher.target(state.view, message)
+            return await self._exact.search(state, target, message, deadline_s)
         now = self._search_now(state, message)
         if now is not None:
             return now

@@ -117,7 +117,7 @@ class Searcher:
             InvalidParameter: the queries do not have the field's dimension.
         """
         nq, k = message.nq, message.k
-        queries = _queries(message, target)
+        queries = checked_queries(message, target)
         if state.growing is None and len(state.segments) == 1 and not message.output:
             opened = state.segments[0]
             if opened.unique_keys:
@@ -127,25 +127,21 @@ class Searcher:
                     return _answer_of_one(state, opened, *found)
         group = max(1, _HELD_HITS // (k * (len(state.segments) + 1)))
         if nq <= group:
-            return _answer(state, message, self._merged(state, target, queries, k))
+            return partial_of(state, message, self._merged(state, target, queries, k))
         parts = [
             self._merged(state, target, queries[low : low + group], k)
             for low in range(0, nq, group)
         ]
-        return _answer(state, message, join_merged(parts))
+        return partial_of(state, message, join_merged(parts))
 
     def _merged(self, state: ReadState, target: Target, queries: Floats, k: int) -> Merged:
         """The best `k` hits of each query over all units."""
         nq = len(queries)
-        limit = _most_rows(state)
+        limit = most_rows(state)
         fetch = min(k, max(limit, 1))
         while True:
             units = self._search_units(state, target, queries, fetch)
-            if not units:
-                return no_hits(nq)
-            if len(units) == 1 and _is_distinct(state, units[0]):
-                return single_unit(units[0], nq)
-            merged = merge_units(units, nq, k, smaller_is_closer=target.metric.smaller_is_closer)
+            merged = best_of_units(state, target, units, nq, k)
             if merged.complete or fetch >= limit:
                 return merged
             fetch = min(2 * fetch, limit)
@@ -157,12 +153,12 @@ class Searcher:
         for source, opened in enumerate(state.segments):
             found = self._search_segment(opened, state, target, queries, k)
             if found is not None:
-                units.append(_segment_hits(source, opened, *found))
+                units.append(segment_hits(source, opened, *found))
         span = state.growing
         if span is not None:
-            found = self._search_growing(span, target, queries, k)
+            found = search_growing(span, target, self._masks, queries, k)
             if found is not None:
-                units.append(_growing_hits(len(state.segments), span, *found))
+                units.append(growing_hits(len(state.segments), span, *found))
         return units
 
     def _search_segment(
@@ -185,13 +181,26 @@ class Searcher:
             count,
         )
 
-    def _search_growing(
-        self, span: GrowingSpan, target: Target, queries: Floats, k: int
-    ) -> tuple[Floats, Offsets] | None:
-        mask = span.matching(target.selection, self._masks)
-        if mask is not None and not mask.any():
-            return None
-        return span.nearest(target.field, target.meta.metric, queries, k, mask)
+
+def search_growing(
+    span: GrowingSpan, target: Target, masks: MaskCache, queries: Floats, k: int
+) -> tuple[Floats, Offsets] | None:
+    """The nearest growing rows; None where none is seen and matches."""
+    mask = span.matching(target.selection, masks)
+    if mask is not None and not mask.any():
+        return None
+    return span.nearest(target.field, target.meta.metric, queries, k, mask)
+
+
+def best_of_units(
+    state: ReadState, target: Target, units: list[UnitHits], nq: int, k: int
+) -> Merged:
+    """The best `k` hits of each query over all units."""
+    if not units:
+        return no_hits(nq)
+    if len(units) == 1 and _is_distinct(state, units[0]):
+        return single_unit(units[0], nq)
+    return merge_units(units, nq, k, smaller_is_closer=target.metric.smaller_is_closer)
 
 
 def _answer_of_one(
@@ -220,7 +229,7 @@ def _answer_of_one(
     )
 
 
-def _queries(message: Search, target: Target) -> Floats:
+def checked_queries(message: Search, target: Target) -> Floats:
     flat = np.frombuffer(message.queries, np.float32)
     dim = target.field.dim
     if len(flat) != message.nq * dim or message.nq < 1 or message.k < 1:
@@ -231,7 +240,7 @@ def _queries(message: Search, target: Target) -> Floats:
     return prepare_queries(flat.reshape(message.nq, dim), target.meta.metric)
 
 
-def _most_rows(state: ReadState) -> int:
+def most_rows(state: ReadState) -> int:
     sizes = [opened.segment.rows for opened in state.segments]
     if state.growing:
         sizes.append(state.growing.rows)
@@ -246,9 +255,7 @@ def _is_distinct(state: ReadState, unit: UnitHits) -> bool:
     return len(set(keys)) == len(keys)
 
 
-def _segment_hits(
-    source: int, opened: OpenSegment, distances: Floats, offsets: Offsets
-) -> UnitHits:
+def segment_hits(source: int, opened: OpenSegment, distances: Floats, offsets: Offsets) -> UnitHits:
     queries, near, rows, full = flat_hits(distances, offsets)
     segment = opened.segment
     keys = segment.take_keys(rows)
@@ -265,7 +272,7 @@ def _segment_hits(
     )
 
 
-def _growing_hits(source: int, span: GrowingSpan, distances: Floats, places: Offsets) -> UnitHits:
+def growing_hits(source: int, span: GrowingSpan, distances: Floats, places: Offsets) -> UnitHits:
     queries, near, rows, full = flat_hits(distances, places)
     view = span.view
     stamps = view.timestamps[rows]
@@ -274,7 +281,7 @@ def _growing_hits(source: int, span: GrowingSpan, distances: Floats, places: Off
     )
 
 
-def _answer(state: ReadState, message: Search, hits: Merged) -> SearchPartial:
+def partial_of(state: ReadState, message: Search, hits: Merged) -> SearchPartial:
     columns = b""
     if message.output and len(hits.units):
         columns = encode_batch(gather_columns(state, message.output, hits.sources, hits.places))

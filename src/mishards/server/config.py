@@ -15,7 +15,7 @@ from mishards.core.errors import ConfigError
 from mishards.core.secret import ConfidentialUrl, Secret, redact, secrets_in
 from mishards.observability.config import TracingConfig
 from mishards.observability.export.endpoint import values_in
-from mishards.proxy.config import ProxyConfig
+from mishards.proxy.config import ProxyConfig, RecallConfig
 from mishards.reader.config import ReaderConfig
 from mishards.writer.config import WriterConfig
 
@@ -102,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     reader: ReaderConfig = ReaderConfig()
     http: HttpConfig = HttpConfig()
     tracing: TracingConfig = TracingConfig()
+    recall: RecallConfig = RecallConfig()
 
     @property
     def metadata_url(self) -> str:

@@ -115,6 +115,7 @@ def merged_status(node_id: NodeId, parts: Sequence[StatusReply]) -> StatusReply:
             growing_rows={**part.growing_rows, **merged.growing_rows},
             details={**part.details, **merged.details},
             quarantined={**part.quarantined, **merged.quarantined},
+            recall={**part.recall, **merged.recall},
         )
     return merged
 

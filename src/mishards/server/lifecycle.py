@@ -97,6 +97,8 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         await node.start()
         if console is not None:
             console.proxy = node.proxy
+        if node.proxy is not None:
+            metrics.read(node.proxy.recall_guard.readings)
         edge = await _open_edge(node, config, health)
         if edge is not None:
             stack.push_async_callback(edge.close)

@@ -280,7 +280,11 @@ class Node:
             self._membership,
             self._policy,
             self.id,
+            self._config.recall,
         )
+        if self._config.recall.share:
+            checks = self.proxy.recall_guard.run()
+            self._tasks.append(self._seams.runtime.spawn(checks, f"recall guard of {self.id}"))
         self.proxy.state.apply_changes(changes)
         self._dispatcher.add("proxy", self.proxy)
         return [self.proxy.state]

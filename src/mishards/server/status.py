@@ -55,6 +55,14 @@ class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection.
+
+    Attributes:
+        recall: share of the true neighbours that searches found lately, 0 to 1, as the recall
+            guards of the proxies saw it; None where they have checked none.
+        recall_queries: of how many queries that is the mean.
+    """
+
     database: str
     name: str
     loaded: bool
@@ -63,6 +71,8 @@ class CollectionReport(msgspec.Struct, frozen=True, kw_only=True):
     rows_sealed: int
     rows_growing: int
     segments: tuple[SegmentReport, ...]
+    recall: float | None = None
+    recall_queries: int = 0
 
 
 class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +146,8 @@ def _collection(
     meta = view.meta
     database = next(d.name for d in snapshot.databases.values() if d.id == meta.database_id)
     partitions = {partition.id: partition.name for partition in meta.partitions}
+    seen = [reply.recall[view.id] for reply in replies if view.id in reply.recall]
+    checked = sum(one.queries for one in seen)
     return CollectionReport(
         database=database,
         name=meta.name,
@@ -164,4 +176,6 @@ def _collection(
             )
             for segment in view.segments.values()
         ),
+        recall=sum(one.ratio * one.queries for one in seen) / checked if checked else None,
+        recall_queries=checked,
     )

@@ -57,6 +57,7 @@ from mishards.rpc.messages.nodes import (
     Introduction,
     NodeStatus,
     PrepareTakeover,
+    RecallSeen,
     StatusReply,
     TakeOver,
 )
@@ -131,6 +132,7 @@ __all__ = [
     "QueryPartial",
     "Raw",
     "ReadPoint",
+    "RecallSeen",
     "Release",
     "RenameCollection",
     "Reply",

@@ -63,6 +63,18 @@ class NodeStatus(Form, frozen=True, kw_only=True, tag="node_status"):
     """Ask any node how it is."""
 
 
+class RecallSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the recall guard of a proxy saw of a collection lately.
+
+    Attributes:
+        ratio: mean share of the true neighbours that searches found, 0 to 1.
+        queries: of how many queries that is the mean.
+    """
+
+    ratio: float
+    queries: int
+
+
 class StatusReply(Form, frozen=True, kw_only=True, tag="status_reply"):
     """What a node knows of itself.
 
@@ -71,6 +83,7 @@ class StatusReply(Form, frozen=True, kw_only=True, tag="status_reply"):
             reads; None where it reads nothing that metadata names.
         segments: what is searched in each open segment.
         quarantined: segments that were found damaged, and how.
+        recall: of collections whose searches were checked lately.
     """
 
     node: str
@@ -84,3 +97,4 @@ class StatusReply(Form, frozen=True, kw_only=True, tag="status_reply"):
     growing_rows: dict[CollectionId, int] = msgspec.field(default_factory=dict)
     details: dict[str, str] = msgspec.field(default_factory=dict)
     quarantined: dict[SegmentId, str] = msgspec.field(default_factory=dict)
+    recall: dict[CollectionId, RecallSeen] = msgspec.field(default_factory=dict)

@@ -53,6 +53,7 @@ class Search(Form, frozen=True, kw_only=True, tag="search"):
         params: search parameters as given (`ef`, `nprobe`, …).
         filter: text of the filter, empty for none; `templates` its values.
         output: columns to give with the hits; empty for none.
+        exact: search without indexes, when nothing else is to be done; may be refused.
     """
 
     at: ReadPoint
@@ -64,6 +65,7 @@ class Search(Form, frozen=True, kw_only=True, tag="search"):
     filter: str = ""
     templates: dict[str, Any] = msgspec.field(default_factory=dict)
     output: tuple[str, ...] = ()
+    exact: bool = False
 
 
 class UnitFailure(msgspec.Struct, frozen=True):
