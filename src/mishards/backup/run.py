@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from mishards.backup.apart import check_apart, folder_of
 from mishards.backup.create import BackupMaker, BackupReport
 from mishards.backup.manifest import Backup
 from mishards.backup.progress import Progress, Unwatched
@@ -54,7 +55,7 @@ async def run_backup(
 ) -> BackupReport:
     """Back up a data set, live or stopped. Raises what `BackupMaker.make` does, `ConfigError`."""
     _check_rate(rate_bytes_s)
-    _check_apart(config, to)
+    check_apart(config.cluster.data, to)
     async with (
         _runtime() as runtime,
         data_session(config, runtime, create=False) as session,
@@ -85,7 +86,7 @@ async def run_restore(
     """Restore the backup `name`, the newest when it is empty. Raises what `Restorer.restore` does,
     `ConfigError`."""
     _check_rate(rate_bytes_s)
-    _check_apart(config, source)
+    check_apart(config.cluster.data, source)
     async with _runtime() as runtime, _place(source, runtime, create=False) as target:
         backup = await (target.read(name) if name else target.newest())
         async with data_session(config, runtime, create=True) as session:
@@ -124,7 +125,7 @@ async def _runtime() -> AsyncIterator[Runtime]:
 
 @contextlib.asynccontextmanager
 async def _place(url: str, runtime: Runtime, *, create: bool) -> AsyncIterator[BackupTarget]:
-    folder = _folder(url)
+    folder = folder_of(url)
     if folder is not None and not create and not folder.is_dir():
         raise ConfigError(f"no backups at {redact(url)!r}: there is no such folder")
     store = open_store(url, runtime)
@@ -147,27 +148,6 @@ def _scratch_of(store: ObjectStore) -> Iterator[Path]:
         yield scratch
     with contextlib.suppress(OSError):
         parent.rmdir()
-
-
-def _check_apart(config: Config, place: str) -> None:
-    """Raises: ConfigError: the backups would lie in the data, or the data in the backups."""
-    folder = _folder(place)
-    if folder is None or not config.has_data_folder:
-        return
-    data = config.data_folder.resolve()
-    folder = folder.resolve()
-    if data == folder or data in folder.parents or folder in data.parents:
-        raise ConfigError(
-            f"backups at {str(folder)!r} and cluster.data = {str(data)!r} lie in one another; "
-            "choose a folder of its own"
-        )
-
-
-def _folder(url: str) -> Path | None:
-    """The folder that a place is; None for another kind of store."""
-    if url.startswith("file://"):
-        url = url.removeprefix("file://")
-    return None if "://" in url else Path(url).expanduser().absolute()
 
 
 def _check_rate(rate_bytes_s: float) -> None:

@@ -7,7 +7,6 @@ alone, since a limit that fits any object is the caller's to find.
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from obstore.store import S3Store as Client
 from mishards.core.errors import ConfigError
 from mishards.core.runtime import Runtime
 from mishards.storage.s3_credentials import FileCredentials
-from mishards.storage.s3_url import S3Url
+from mishards.storage.s3_url import S3Url, endpoint_of
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 _CONNECT_S = 3.0
 _NEVER = timedelta(days=1)
 _IDLE = timedelta(seconds=20)
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def open_client(url: S3Url, runtime: Runtime, request_s: float | None = None) -> Client:
@@ -39,7 +37,7 @@ def open_client(url: S3Url, runtime: Runtime, request_s: float | None = None) ->
     Raises:
         ConfigError: a file that the URL names cannot be used, or a setting cannot.
     """
-    endpoint = url.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
+    endpoint = endpoint_of(url)
     config: S3Config = {
         "conditional_put": "etag",
         "virtual_hosted_style_request": url.style == "host",

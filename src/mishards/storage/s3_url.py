@@ -6,6 +6,7 @@ URL (a configuration, a log, an error) shows none.
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -17,6 +18,7 @@ from mishards.storage.keys import check_key
 
 TIMEOUT_S = 3.0
 _OPTIONS = ("endpoint", "region", "style", "ca", "credentials", "profile", "timeout_s")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _STYLES = ("path", "host")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
 
@@ -87,6 +89,11 @@ def parse_s3_url(url: str) -> S3Url:
     if found.timeout_s <= 0:
         raise _invalid(url, f"timeout_s {found.timeout_s:g} is not above 0")
     return found
+
+
+def endpoint_of(url: S3Url) -> str:
+    """The endpoint that is used: that of the URL or the environment; empty for Amazon's."""
+    return url.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
 
 
 def _is_endpoint(text: str) -> bool:
