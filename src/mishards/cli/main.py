@@ -19,6 +19,7 @@ from mishards.cli import (
     restore,
     roles,
     status,
+    top,
     up,
 )
 from mishards.core.errors import MishardsError
@@ -38,6 +39,7 @@ app.command("writer")(roles.writer)
 app.command("reader")(roles.reader)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("top")(top.top)
 app.command("handover")(handover.handover)
 app.command("drill")(drill.drill)
 app.command("backup")(backup.backup)

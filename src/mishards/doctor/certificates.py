@@ -67,11 +67,12 @@ class PairFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def look_at_certificates(config: Config) -> tuple[PairFacts, ...]:
     """Read all files that the configuration names. Blocking."""
-    cluster, proxy = config.cluster, config.proxy
+    cluster, proxy, http = config.cluster, config.proxy, config.http
     found = []
     for section, certificate, key, ca in (
         ("cluster", cluster.tls_certificate, cluster.tls_key, cluster.tls_ca),
         ("proxy", proxy.tls_certificate, proxy.tls_key, proxy.tls_client_ca),
+        ("http", http.tls_certificate, http.tls_key, ""),
     ):
         if certificate or key or ca:
             files = TlsFiles(certificate=certificate, key=key, ca=ca)

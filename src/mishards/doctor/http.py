@@ -11,21 +11,37 @@ from mishards.server.config import Config
 OPEN = Check(
     "http.open",
     "Is the HTTP endpoint closed to other machines, or guarded by a token?",
-    "whoever reaches it sees names, sizes and searches of all collections",
+    "whoever reaches it reads in `/metrics` the names, sizes and loads of all collections",
 )
-CHECKS = (OPEN,)
+PLAIN = Check(
+    "http.plain",
+    "Is the token sent over TLS where it leaves the machine?",
+    "whoever listens on the way can read the token, and then see and change what it opens",
+)
+CHECKS = (OPEN, PLAIN)
 
 
 def judge_http(config: Config, nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
-    """What follows from where nodes listen for HTTP."""
+    """What follows from where nodes listen for HTTP; they are taken to have these settings."""
+    http = config.http
     places = {node.id: node.now.http for node in nodes if node.answers and node.now.http}
-    if not places and config.http.enabled:
-        places = {"http.host": f"{config.http.host}:{config.http.port or 0}"}
-    open_places = {name: at for name, at in places.items() if not is_loopback(at)}
-    for name, address in open_places.items():
-        yield OPEN.note(
-            f"{name} answers HTTP at {address}, and needs no token",
-            "let a firewall or http.host keep others out",
-        )
-    if not open_places:
+    if not places and http.enabled:
+        places = {"http.host": f"{http.host}:{http.port or 0}"}
+    others = {name: at for name, at in places.items() if not is_loopback(at)}
+    token = http.token or http.metrics_token
+    if not others:
         yield OPEN.ok("it is reached from its own machine alone")
+        return
+    for name, address in others.items():
+        if not token and http.metrics:
+            yield OPEN.warning(
+                f"{name} answers /metrics at {address} without a token",
+                "set http.metrics_token_file or http.token_file, or let a firewall keep others out",
+            )
+        else:
+            yield OPEN.ok(f"{name} asks for a token at {address}")
+        if token and not http.tls_certificate:
+            yield PLAIN.note(
+                f"{name} takes the token at {address} without TLS",
+                "set http.tls_certificate and http.tls_key, or keep the network to yourself",
+            )

@@ -118,17 +118,27 @@ async def read_entries(registry: Registry | Trouble, runtime: Runtime, beat_s: f
 
 
 async def ask_nodes(
-    entries: Entries, transport: Transport | Trouble, runtime: Runtime
+    entries: Entries, transport: Transport | Trouble, runtime: Runtime, *, connect: bool = True
 ) -> tuple[NodeFacts, ...]:
-    """Ask all of them, at once."""
+    """Ask all of them, at once.
+
+    Args:
+        connect: also try the addresses for clients and health checks.
+    """
     asked = [(node, False) for node in entries.nodes] + [(node, True) for node in entries.silent]
     return tuple(
-        await asyncio.gather(*(_ask_node(node, transport, runtime, s) for node, s in asked))
+        await asyncio.gather(
+            *(_ask_node(node, transport, runtime, silent, connect) for node, silent in asked)
+        )
     )
 
 
 async def _ask_node(
-    node: NodeInfo, transport: Transport | Trouble, runtime: Runtime, silent: bool
+    node: NodeInfo,
+    transport: Transport | Trouble,
+    runtime: Runtime,
+    silent: bool,
+    connect: bool,
 ) -> NodeFacts:
     facts = NodeFacts(listed=node, silent=silent)
     if isinstance(transport, Trouble):
@@ -144,7 +154,8 @@ async def _ask_node(
             nobody=isinstance(error, NobodyListens),
             refused=isinstance(error, TlsRefused),
         )
-    status, condition, unreached = None, None, {}
+    status, condition = None, None
+    unreached: dict[str, str] = {}
     before_ms = runtime.now_ms()
     with suppress(MishardsError):  # one of an older release does not know the question
         condition = await _ask(transport, node, Examine(), Condition)
@@ -153,7 +164,8 @@ async def _ask_node(
         status = await _ask(transport, node, NodeStatus(), StatusReply)
     except MishardsError as error:
         facts = msgspec.structs.replace(facts, problem=error.message)
-    unreached = await _unreached(said.node, runtime)
+    if connect:
+        unreached = await _unreached(said.node, runtime)
     return msgspec.structs.replace(
         facts,
         said=said.node,

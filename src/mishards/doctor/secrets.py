@@ -26,7 +26,7 @@ CLUSTER = Check(
 )
 STRENGTH = Check(
     "secrets.strength",
-    "Is the secret one that cannot be guessed?",
+    "Are secret and tokens such that they cannot be guessed?",
     "a short or common one is tried in seconds",
 )
 FILES = Check(
@@ -114,13 +114,7 @@ def judge_secrets(
         )
     else:
         yield CLUSTER.ok("there is none, and nodes are reached from their own machine alone")
-    if secret and (len(secret) < _SHORTEST or secret.lower() in _COMMON):
-        yield STRENGTH.warning(
-            f"cluster.secret has {len(secret)} characters, or is a common word",
-            "make one: openssl rand -hex 32 > FILE; chmod 600 FILE; cluster.secret_file = FILE",
-        )
-    elif secret:
-        yield STRENGTH.ok("cluster.secret is long enough")
+    yield from _strength(config)
     for file in files:
         told = f"{file.path} holds {', '.join(file.holds)} and has mode {file.mode:o}"
         if file.mode & stat.S_IRWXO:
@@ -128,6 +122,24 @@ def judge_secrets(
         else:
             yield FILES.ok(told)
     yield from _database(config)
+
+
+def _strength(config: Config) -> Iterator[Finding]:
+    http = config.http
+    given = {
+        "cluster.secret": config.cluster.secret,
+        "http.token": http.token,
+        "http.metrics_token": http.metrics_token,
+    }
+    for key, held in given.items():
+        value = held.reveal()
+        if value and (len(value) < _SHORTEST or value.lower() in _COMMON):
+            yield STRENGTH.warning(
+                f"{key} is shorter than {_SHORTEST} characters, or a common word",
+                f"make one: openssl rand -hex 32 > FILE; chmod 600 FILE; {key}_file = FILE",
+            )
+        elif value:
+            yield STRENGTH.ok(f"{key} is long enough")
 
 
 def _database(config: Config) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""A cluster as it is from second to second, for a terminal."""
