@@ -99,7 +99,7 @@ def nginx(
         http_listen=http_listen and checked_address(http_listen),
         algorithm=algorithm,
         folder=checked_path(folder),
-        tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
+        tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate, loaded),
     )
 
     if follow is None:
@@ -131,7 +131,7 @@ def haproxy(
         listen=checked_address(listen),
         http_listen=http_listen and checked_address(http_listen),
         algorithm=algorithm,
-        tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate),
+        tls=_tls(certificate, proxy_ca, proxy_name, proxy_certificate, loaded),
     )
 
     if follow is None:
@@ -191,13 +191,16 @@ def _keep(
     asyncio.run(keep_file(config, make, path, command, every_s))
 
 
-def _tls(certificate: str, proxy_ca: str, proxy_name: str, proxy_certificate: str) -> BalancerTls:
+def _tls(
+    certificate: str, proxy_ca: str, proxy_name: str, proxy_certificate: str, config: Config
+) -> BalancerTls:
     return checked_tls(
         BalancerTls(
             certificate=certificate,
             proxy_ca=proxy_ca,
             proxy_name=proxy_name,
             proxy_certificate=proxy_certificate,
+            http=bool(config.http.tls_certificate),
         )
     )
 

@@ -37,14 +37,19 @@ PLAIN: dict[str, Any] = {"secret": {"values": SECRETS}}
 VARIANTS = {
     "plain": PLAIN,
     "s3": {"secret": {"existing": "mine"}, "data": {"url": "s3://bucket/prefix"}},
-    "tls": {**PLAIN, "tls": {"clients": "for-clients", "nodes": "for-nodes"}},
+    "tls": {**PLAIN, "tls": {"clients": "for-clients", "nodes": "for-nodes", "http": "for-http"}},
     "all": {
         **PLAIN,
         "image": {"tag": "1", "pullSecrets": ["registry"]},
         "data": {"claim": {"existing": "theirs"}},
         "serviceAccount": {"create": False, "name": "theirs"},
         "ingress": {"enabled": True},
-        "serviceMonitor": {"enabled": True, "tokenKey": "MISHARDS_HTTP_METRICS_TOKEN"},
+        "tls": {"http": "for-http"},
+        "serviceMonitor": {
+            "enabled": True,
+            "serverName": "mishards",
+            "tokenKey": "MISHARDS_HTTP_METRICS_TOKEN",
+        },
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "networkPolicy": {"enabled": False},
         "proxy": {
@@ -192,8 +197,9 @@ def test_probes_and_ports_are_those_of_the_product(variant: list[Object]) -> Non
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         assert ports["http"] == loaded.http.port == DEFAULT_PORT
         assert f":{ports['nodes']}" in loaded.node.listen
-        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+        asked = {"port": "http"} | ({"scheme": "HTTPS"} if loaded.http.tls_certificate else {})
+        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", **asked}
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", **asked}
         assert {"/readyz", "/healthz"} <= paths
         if "milvus" in ports:
             assert ports["milvus"] == loaded.proxy.port
@@ -201,7 +207,7 @@ def test_probes_and_ports_are_those_of_the_product(variant: list[Object]) -> Non
 
 def test_what_is_referred_to_is_there_or_is_named_by_the_values(variant: list[Object]) -> None:
     there = {(found["kind"], found["metadata"]["name"]) for found in variant}
-    outside = {"mine", "theirs", "for-clients", "for-nodes", "mishards-tls"}
+    outside = {"mine", "theirs", "for-clients", "for-nodes", "for-http", "mishards-tls"}
     for _, pod in pods(variant):
         spec = pod["spec"]
         (container,) = spec["containers"]

@@ -102,6 +102,12 @@ tolerations:
     - name: MISHARDS_CLUSTER_TLS_CA
       value: /tls/nodes/ca.crt
     {{- end }}
+    {{- if $root.Values.tls.http }}
+    - name: MISHARDS_HTTP_TLS_CERTIFICATE
+      value: /tls/http/tls.crt
+    - name: MISHARDS_HTTP_TLS_KEY
+      value: /tls/http/tls.key
+    {{- end }}
     {{- with .env }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -123,12 +129,18 @@ tolerations:
     httpGet:
       path: /readyz
       port: http
+      {{- if $root.Values.tls.http }}
+      scheme: HTTPS
+      {{- end }}
     periodSeconds: 2
     failureThreshold: 2
   livenessProbe:
     httpGet:
       path: /healthz
       port: http
+      {{- if $root.Values.tls.http }}
+      scheme: HTTPS
+      {{- end }}
     initialDelaySeconds: 20
     periodSeconds: 10
     timeoutSeconds: 5
@@ -152,6 +164,11 @@ tolerations:
       mountPath: /tls/nodes
       readOnly: true
     {{- end }}
+    {{- if $root.Values.tls.http }}
+    - name: tls-http
+      mountPath: /tls/http
+      readOnly: true
+    {{- end }}
     {{- with .mounts }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -167,6 +184,11 @@ tolerations:
 {{- end }}
 {{- with .root.Values.tls.nodes }}
 - name: tls-nodes
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with .root.Values.tls.http }}
+- name: tls-http
   secret:
     secretName: {{ . }}
 {{- end }}

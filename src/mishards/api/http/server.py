@@ -70,11 +70,10 @@ class HttpServer:
 
     @property
     def address(self) -> str:
-        """`host:port`, or `https://host:port`; the host is the one it listens on."""
+        """`host:port`; the host is the one it listens on."""
         assert self._socket is not None
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        scheme = "" if self._tls is None else "https://"
-        return f"{scheme}{host}:{self._socket.getsockname()[1]}"
+        return f"{host}:{self._socket.getsockname()[1]}"
 
     async def start(self) -> None:
         """Listen and serve.
@@ -93,8 +92,8 @@ class HttpServer:
         )
         self._server.servers = [listening]
         self._server.started = True
-        scheme = "" if self._tls is not None else "http://"
-        _log.info("the HTTP endpoint is at %s%s", scheme, self.address)
+        scheme = "http" if self._tls is None else "https"
+        _log.info("the HTTP endpoint is at %s://%s", scheme, self.address)
         _warn(self._config)
 
     def _connection(self) -> BoundedConnection:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import shlex
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -47,7 +48,8 @@ async def keep_file(
     try:
         seams = await open_seams(config, runtime)
         try:
-            follower = Follower(runtime, seams.registry, make, path, command)
+            secure = bool(config.http.tls_certificate)
+            follower = Follower(runtime, seams.registry, make, path, command, secure=secure)
             while True:
                 await follower.look()
                 await runtime.sleep(every_s)
@@ -67,8 +69,16 @@ class Follower:
         make: Callable[[Sequence[ProxyTarget]], str],
         path: Path,
         command: str,
+        *,
+        secure: bool = False,
     ) -> None:
-        """`command`: run after each change, without a shell; empty for none."""
+        """A follower that has not looked yet.
+
+        Args:
+            command: run after each change, without a shell; empty for none.
+            secure: whether the proxies' HTTP endpoints speak TLS.
+        """
+        self._secure = secure
         self._runtime = runtime
         self._registry = registry
         self._make = make
@@ -101,7 +111,7 @@ class Follower:
         """The registry's proxies; those that say that they do not serve are drained."""
         proxies = serving_proxies(await self._registry.nodes())
         ready = await asyncio.gather(
-            *(self._runtime.blocking(_ready, proxy.health) for proxy in proxies)
+            *(self._runtime.blocking(_ready, proxy.health, self._secure) for proxy in proxies)
         )
         return [
             msgspec.structs.replace(proxy, drained=not serves)
@@ -137,18 +147,28 @@ class Follower:
         self._trouble = trouble
 
 
-def _ready(address: str) -> bool:
+def _ready(address: str, secure: bool) -> bool:
     """Whether a proxy says that it serves; one without an HTTP endpoint is believed to. Blocks."""
     if not address:
         return True
     try:
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=_ASK_S) as answer:
+        url = f"{'https' if secure else 'http'}://{address}/readyz"
+        context = _of_anybody() if secure else None
+        with urllib.request.urlopen(url, timeout=_ASK_S, context=context) as answer:
             return bool(json.loads(answer.read())["ready"])
     except urllib.error.HTTPError as error:
         error.close()
         return False
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _of_anybody() -> ssl.SSLContext:
+    """Takes any certificate: nothing secret is sent to who is asked for its health."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def replace_file(path: Path, text: str) -> None:

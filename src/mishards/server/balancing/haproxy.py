@@ -8,7 +8,13 @@ asked `/readyz` where all their HTTP endpoints are known, else the gRPC health s
 from __future__ import annotations
 
 from mishards.server.balancing.grpc_check import SERVING, check_request
-from mishards.server.balancing.plan import Algorithm, BalancerPlan, BalancerTls, ProxyTarget
+from mishards.server.balancing.plan import (
+    Algorithm,
+    BalancerPlan,
+    BalancerTls,
+    ProxyTarget,
+    require_proxy_ca,
+)
 
 _BALANCE = {
     Algorithm.ROUND_ROBIN: ("balance roundrobin",),
@@ -83,6 +89,9 @@ def _server(proxy: ProxyTarget, tls: BalancerTls, *, http: bool) -> str:
     if http:
         host, _, port = proxy.health.rpartition(":")
         words += ["check-proto h1", f"addr {host}", f"port {port}"]
+        if tls.http:
+            # What it answers is no secret, and nothing secret is sent.
+            words += ["check-ssl check-alpn http/1.1", *([] if tls.proxy_ca else ["verify none"])]
     if proxy.drained:
         words.append("weight 0")
     return " ".join(words)
@@ -102,9 +111,11 @@ def _http_sections(plan: BalancerPlan) -> list[str]:
     proxies = [proxy for proxy in plan.proxies if proxy.health]
     if not plan.http_listen or not proxies:
         return []
-    servers = (f"server {proxy.name} {proxy.health}" for proxy in proxies)
+    require_proxy_ca(plan.tls)
+    shown = f" ssl crt {plan.tls.certificate}" if plan.tls.certificate else ""
+    servers = (f"server {proxy.name} {proxy.health}{_secured(plan.tls)}" for proxy in proxies)
     return [
-        _section("frontend http", f"bind {plan.http_listen}", "default_backend endpoints"),
+        _section("frontend http", f"bind {plan.http_listen}{shown}", "default_backend endpoints"),
         _section(
             "backend endpoints",
             "balance roundrobin",
@@ -113,3 +124,10 @@ def _http_sections(plan: BalancerPlan) -> list[str]:
             *servers,
         ),
     ]
+
+
+def _secured(tls: BalancerTls) -> str:
+    if not tls.http:
+        return ""
+    name = tls.proxy_name
+    return f" ssl verify required ca-file {tls.proxy_ca} sni str({name}) verifyhost {name}"

@@ -7,7 +7,7 @@ nobody how it is: it learns from calls that fail, and passes over a proxy for a 
 
 from __future__ import annotations
 
-from mishards.server.balancing.plan import Algorithm, BalancerPlan, BalancerTls
+from mishards.server.balancing.plan import Algorithm, BalancerPlan, BalancerTls, require_proxy_ca
 
 _METHODS = {
     Algorithm.ROUND_ROBIN: (),
@@ -68,12 +68,7 @@ def _listen(plan: BalancerPlan) -> list[str]:
     certificate = plan.tls.certificate
     if not certificate:
         return [f"listen {plan.listen} http2;"]
-    return [
-        f"listen {plan.listen} ssl http2;",
-        f"ssl_certificate {certificate};",
-        f"ssl_certificate_key {certificate};",
-        "ssl_protocols TLSv1.2 TLSv1.3;",
-    ]
+    return [f"listen {plan.listen} ssl http2;", *_shown(certificate)]
 
 
 def _pass(tls: BalancerTls) -> list[str]:
@@ -112,20 +107,47 @@ def _endpoints(plan: BalancerPlan) -> list[str]:
     addresses = {proxy.name: proxy.health for proxy in plan.proxies if proxy.health}
     if not plan.http_listen or not addresses:
         return []
+    require_proxy_ca(plan.tls)
     return [
         *_upstream("endpoints", plan, addresses),
         *_block(
             "server",
-            f"listen {plan.http_listen};",
+            *_listen_http(plan),
             *_block(
                 "location /",
-                "proxy_pass http://endpoints;",
+                *_pass_http(plan.tls),
                 "proxy_http_version 1.1;",
                 "proxy_set_header Connection '';",
                 "proxy_connect_timeout 2s;",
                 "proxy_next_upstream error timeout http_503;",
             ),
         ),
+    ]
+
+
+def _listen_http(plan: BalancerPlan) -> list[str]:
+    if not plan.tls.certificate:
+        return [f"listen {plan.http_listen};"]
+    return [f"listen {plan.http_listen} ssl;", *_shown(plan.tls.certificate)]
+
+
+def _pass_http(tls: BalancerTls) -> list[str]:
+    if not tls.http:
+        return ["proxy_pass http://endpoints;"]
+    return [
+        "proxy_pass https://endpoints;",
+        "proxy_ssl_verify on;",
+        f"proxy_ssl_trusted_certificate {tls.proxy_ca};",
+        f"proxy_ssl_name {tls.proxy_name};",
+        "proxy_ssl_server_name on;",
+    ]
+
+
+def _shown(certificate: str) -> list[str]:
+    return [
+        f"ssl_certificate {certificate};",
+        f"ssl_certificate_key {certificate};",
+        "ssl_protocols TLSv1.2 TLSv1.3;",
     ]
 
 

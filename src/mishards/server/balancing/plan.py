@@ -56,12 +56,14 @@ class BalancerTls(msgspec.Struct, frozen=True, kw_only=True):
         proxy_ca: authority of the proxies' certificates: they are spoken to by TLS.
         proxy_name: what these certificates are for; has to be given with `proxy_ca`.
         proxy_certificate: with its key in the same file, shown to proxies that ask for one.
+        http: whether the proxies' HTTP endpoints speak TLS.
     """
 
     certificate: str = ""
     proxy_ca: str = ""
     proxy_name: str = ""
     proxy_certificate: str = ""
+    http: bool = False
 
 
 class BalancerPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,12 +117,25 @@ def checked_tls(tls: BalancerTls) -> BalancerTls:
         ConfigError: a path or the name cannot be used, or the name is missing.
     """
     for text in msgspec.structs.astuple(tls):
-        checked_path(text)
+        if isinstance(text, str):
+            checked_path(text)
     if bool(tls.proxy_ca) != bool(tls.proxy_name):
         raise ConfigError("--proxy-ca and --proxy-name are given together, or not at all")
     if tls.proxy_certificate and not tls.proxy_ca:
         raise ConfigError("--proxy-certificate needs --proxy-ca")
     return tls
+
+
+def require_proxy_ca(tls: BalancerTls) -> None:
+    """Look whether what clients ask of secure HTTP endpoints, tokens among it, goes to nobody else.
+
+    Raises:
+        ConfigError: it would.
+    """
+    if tls.http and not tls.proxy_ca:
+        raise ConfigError(
+            "the proxies' HTTP endpoints speak TLS: --http-listen needs --proxy-ca and --proxy-name"
+        )
 
 
 def named_proxies(addresses: Sequence[str], drained: Sequence[str]) -> tuple[ProxyTarget, ...]:

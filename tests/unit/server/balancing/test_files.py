@@ -135,6 +135,34 @@ def test_tls_on_either_side() -> None:
     assert "proto h2\n" not in haproxy
 
 
+def test_tls_to_http_endpoints() -> None:
+    tls = BalancerTls(certificate="/e/site.pem", proxy_ca="/e/ca.pem", proxy_name="p.x", http=True)
+    secure = msgspec.structs.replace(plan(http="0.0.0.0:9091"), tls=checked_tls(tls))
+    nginx, haproxy = nginx_file(secure), haproxy_file(secure)
+    for line in (
+        "listen 0.0.0.0:9091 ssl;",
+        "proxy_pass https://endpoints;",
+        "proxy_ssl_verify on;",
+        "proxy_ssl_trusted_certificate /e/ca.pem;",
+        "proxy_ssl_name p.x;",
+    ):
+        assert f" {line}\n" in nginx
+    assert "bind 0.0.0.0:9091 ssl crt /e/site.pem\n" in haproxy
+    assert "port 9091 check-ssl check-alpn http/1.1\n" in haproxy
+    assert "10.0.0.12:9091 ssl verify required ca-file /e/ca.pem sni str(p.x)" in haproxy
+
+
+def test_secure_http_endpoints_are_asked_for_health_by_plain_balancers_and_for_nothing_else() -> (
+    None
+):
+    tls = BalancerTls(http=True)
+    haproxy = haproxy_file(msgspec.structs.replace(plan(), tls=tls))
+    assert "port 9091 check-ssl check-alpn http/1.1 verify none\n" in haproxy
+    for write in (nginx_file, haproxy_file):
+        with pytest.raises(ConfigError, match="--http-listen needs --proxy-ca"):
+            write(msgspec.structs.replace(plan(http="0.0.0.0:9091"), tls=tls))
+
+
 @pytest.mark.parametrize(
     ("tls", "said"),
     [
