@@ -38,20 +38,19 @@ class Shadow:
     def __init__(self, uris: Sequence[str], authority: str, token: str, seed: int) -> None:
         """`authority`: PEM file that proxies' certificates are verified with; empty for the
         system's."""
-
-        def connect(uri: str) -> MilvusClient:
-            if not uri.startswith("https://"):
-                return MilvusClient(uri)
-            options = {"server_pem_path": authority} if authority else {}
-            return MilvusClient(uri, secure=True, **options)
-
         self.name = f"{PREFIX}{token}"
         self.work = Workload(uris, seed, _TIMEOUT_S, self.name)
         self.work.levels = LEVELS
-        self.work.connect = connect
-        self._connect = connect
+        if any(uri.startswith("https://") for uri in uris):
+            self.work.options = {
+                "secure": True,
+                **({"server_pem_path": authority} if authority else {}),
+            }
         self._running = ExitStack()
         self._ended = threading.Event()
+
+    def _connect(self, uri: str) -> MilvusClient:
+        return MilvusClient(uri, **self.work.options)
 
     def create(self) -> None:
         """Make and load it, empty."""

@@ -77,6 +77,7 @@ class Operation(msgspec.Struct, kw_only=True):
             does not, and may show any that the call could see.
         endpoint: where the call went, for clients with several to choose from.
         repeated: it failed, and the client did the same again in another call.
+        unanswered: the connection ended before an answer came, and the client left it at that.
         stood_still: the process that was asked stood still meanwhile.
     """
 
@@ -103,6 +104,7 @@ class Operation(msgspec.Struct, kw_only=True):
     says_state: bool = True
     endpoint: str = ""
     repeated: bool = False
+    unanswered: bool = False
     stood_still: bool = False
 
     @property

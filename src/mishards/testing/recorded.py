@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pymilvus import DataType
+from pymilvus import DataType, MilvusClient
 
 from mishards.core.ids import CollectionId
 from mishards.core.schema import Metric
@@ -55,7 +55,7 @@ class Workload(Record):
 
     def create(self, index: str = "FLAT", replicas: int = 1) -> None:
         """Make and load the collection."""
-        client = self.connect(self.uris[0])
+        client = MilvusClient(self.uris[0], **self.options)
         try:
             schema = client.create_schema()
             schema.add_field(KEY_FIELD, DataType.INT64, is_primary=True)
@@ -163,12 +163,13 @@ class Workload(Record):
             if one.kind in kinds and one.end_s and one.start_s >= since_s
         ]
 
-    def failed(self, *kinds: str, since_s: float = 0.0) -> list[str]:
-        """Those of them that failed, and were not done by asking again; described."""
+    def failed(self, *kinds: str, since_s: float = 0.0, answered: bool = False) -> list[str]:
+        """Those of them that failed, and were not done by asking again; described. With `answered`
+        less those whose connection ended before an answer came."""
         return [
             one.described()
             for one in self.calls(*kinds, since_s=since_s)
-            if one.outcome != "ok" and not one.repeated
+            if one.outcome != "ok" and not one.repeated and not (answered and one.unanswered)
         ]
 
     def longest_gap_s(self, since_s: float, until_s: float) -> float:

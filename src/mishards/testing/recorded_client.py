@@ -2,7 +2,8 @@
 
 Invariants: times are the machine's wall clock, the one that stamps the files of the log; a call is
 one attempt with a deadline, repeated by the client itself only where it is a read and nobody
-answered; keys and stamps are used as the simulated clients use them.
+answered; keys and stamps are used as the simulated clients use them. Connections are its own: those
+that the client library shares are looked after by it, with calls that nobody here asked for.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import inspect
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import MilvusException
 from pymilvus.client.grpc_handler import GrpcHandler
 
 from mishards.metadata.models import ConsistencyLevel
@@ -58,7 +59,7 @@ class Record:
         name: of the collection.
         keys: rows that are there, as far as the clients know.
         levels: consistency levels of reads.
-        connect: makes a client of a proxy.
+        options: with which clients connect.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Record:
         self.timeout_s = timeout_s
         self.name = name
         self.levels: Sequence[ConsistencyLevel] = _LEVELS
-        self.connect: Callable[[str], MilvusClient] = MilvusClient
+        self.options: Mapping[str, Any] = {}
         self.keys: list[Key] = []
         self._stamps = itertools.count(1)
         self._numbers = itertools.count(1)
@@ -92,14 +93,14 @@ class RecordedClient:
         self.name = name
         self.random = random.Random(f"{record.seed}/{name}")
         self._record = record
-        self._clients = {uri: record.connect(uri) for uri in record.uris}
+        self._handlers = {uri: GrpcHandler(uri, **record.options) for uri in record.uris}
         self._last_write: dict[str, int] = {}
         self._broke = False
 
     def close(self) -> None:
         """Close its connections."""
-        for client in self._clients.values():
-            client.close()
+        for handler in self._handlers.values():
+            handler.close()
 
     def some_call(self) -> Operation:
         """This or that."""
@@ -283,6 +284,7 @@ class RecordedClient:
                 except (grpc.RpcError, MilvusException) as error:
                     operation.outcome, operation.error = _outcome(error), _described(error)
                     if not self._may_repeat(operation, error, deadline_s):
+                        operation.unanswered = self._broke
                         return None
                     time.sleep(_PAUSE_S)
                 else:
@@ -301,8 +303,8 @@ class RecordedClient:
         deadline_s: float,
         options: dict[str, Any],
     ) -> Any:
-        handler = self._clients[operation.endpoint]._get_connection()
         left_s = max(deadline_s - time.time(), 0.001)
+        handler = self._handlers[operation.endpoint]
         return call(handler, self._record.name, timeout=left_s, **options)
 
     def _may_repeat(self, operation: Operation, error: Any, deadline_s: float) -> bool:
