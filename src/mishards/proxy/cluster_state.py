@@ -42,6 +42,10 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
 class Look(Protocol):
     """Looks at the cluster. From the loop's thread, but for `preferences`: any thread."""
 
+    @property
+    def node(self) -> NodeId:
+        """The proxy that looks."""
+
     async def state(self) -> ClusterState:
         """The cluster as it is, or was up to a second ago; within a few seconds, whoever does not
         answer."""

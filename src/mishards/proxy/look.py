@@ -51,6 +51,10 @@ class ClusterLook:
         self._kept: tuple[float, ClusterState] | None = None
         self._looking: asyncio.Task[ClusterState] | None = None
 
+    @property
+    def node(self) -> NodeId:
+        return self._node_id
+
     async def state(self) -> ClusterState:
         """The cluster as it is, or was up to a second ago."""
         if self._kept is not None and self._runtime.monotonic_s() - self._kept[0] < _KEPT_S:

@@ -97,6 +97,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         await node.start()
         if console is not None:
             console.proxy = node.proxy
+            console.slow = node.slow
         if node.proxy is not None:
             metrics.read(node.proxy.recall_guard.readings)
         edge = await _open_edge(node, config, health)
@@ -169,13 +170,13 @@ async def _open_http(
     from mishards.api.http.metrics import metrics_routes
     from mishards.api.http.server import HttpServer
 
-    console = Console(runtime) if "proxy" in roles else None
+    console = Console(runtime, config.http.token) if "proxy" in roles else None
     routes = [
         *health_routes(health, name, roles),
         *metrics_routes(metrics, runtime),
         *([] if console is None else console.routes()),
     ]
-    server = HttpServer(config.http, routes)
+    server = HttpServer(config.http, routes, None if console is None else console.access)
     await server.start()
     return server, console
 

@@ -116,6 +116,7 @@ def made_state(
         version=_VERSION,
         databases={"default": DatabaseMeta(id=DatabaseId(1), name="default")},
         collections={view.id: view for view in views},
+        names={(view.meta.database_id, view.name): view.id for view in views},
         logs={LogId(0): LogMeta(id=LogId(0), epoch=Epoch(4), leader=NodeId("writer-1"))},
     )
     opened = _opened(views, [node.id for node in nodes if "reader" in node.roles])
@@ -208,6 +209,10 @@ class MadeLook:
 
     def __init__(self, state: ClusterState) -> None:
         self.now = state
+
+    @property
+    def node(self) -> NodeId:
+        return self.now.node
 
     async def state(self) -> ClusterState:
         return self.now

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mishards.api.http.config import HttpConfig
@@ -39,11 +39,13 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         open: paths that need no token, such as that of a login: they must tell and change nothing.
         reads: paths to which a POST changes nothing, so it is allowed to whoever may GET.
         ways: further ways to show the token.
+        login: where a browser that asks for a page without the token is sent; empty for nowhere.
     """
 
     open: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
     ways: Sequence[Way] = ()
+    login: str = ""
 
 
 class Token:
@@ -99,6 +101,7 @@ class Guard:
         self._open = HEALTH | access.open
         self._reads = access.reads
         self._ways = tuple(access.ways)
+        self._login = access.login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,7 +113,7 @@ class Guard:
         else:
             await refusal(scope, receive, send)
 
-    def _refusal(self, request: HTTPConnection) -> JSONResponse | None:
+    def _refusal(self, request: HTTPConnection) -> Response | None:
         """What a request that may not pass is answered."""
         path, method = request.scope["path"], request.scope["method"]
         changes = method not in _READS and path not in self._reads
@@ -127,6 +130,8 @@ class Guard:
             allowed = not self._metrics_token or self._metrics_token.matches(given)
             return None if allowed else _unauthorised()
         if self._token:
+            if self._login and method == "GET" and "text/html" in request.headers.get("accept", ""):
+                return RedirectResponse(self._login, 303, headers={"Cache-Control": "no-store"})
             return _unauthorised()
         if changes or not (self._local and on_loopback(_host(request))):
             return _forbidden("not without a token: http.token is not set")

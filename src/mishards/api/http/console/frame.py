@@ -14,17 +14,26 @@ PAGES = (
     ("/", "Overview"),
     ("/ring", "Ring"),
     ("/collections", "Collections"),
+    ("/slow", "Slow searches"),
+    ("/playground", "Playground"),
 )
 REFRESH_S = 3
+CONDITIONS = {
+    "ready": "good",
+    "suspected": "warning",
+    "not ready": "warning",
+    "no answer": "broken",
+    "not asked": "quiet",
+}
+"""Kinds of badges for how a node is."""
 
 
-def document(title: str, here: str, *content: Child, live: bool = True, aside: Child = None) -> str:
+def document(title: str, here: str, *content: Child, live: bool = True) -> str:
     """A whole page.
 
     Args:
         here: path of the page that the navigation marks.
         live: whether the page brings itself up to date.
-        aside: what stands at the end of the header.
     """
     head = el(
         "head",
@@ -47,7 +56,7 @@ def document(title: str, here: str, *content: Child, live: bool = True, aside: C
             "header",
             el("a", el("span", "◉", aria_hidden="true"), " Mishards", class_="brand", href="/"),
             el("nav", el("ul", links), aria_label="Pages"),
-            aside,
+            el("a", "Sign in", class_="signed", href="/signin"),
         ),
         el("p", id="stale", role="alert", hidden=True),
         el(
@@ -91,7 +100,7 @@ def table(
             "tr",
             el("th", cells[0], scope="row", role="rowheader"),
             [
-                el("td", cell, data_label=head, class_=kind, role="cell")
+                el("td", el("div", cell), data_label=head, class_=kind, role="cell")
                 for head, kind, cell in zip(heads[1:], kinds[1:], cells[1:], strict=True)
             ],
             data_key=key,

@@ -42,7 +42,7 @@ def collections(
     return Collections(part, Page(rows, views.number, views.pages, views.total))
 
 
-def collections_page(view: Collections, aside: Child = None) -> str:
+def collections_page(view: Collections) -> str:
     """The page."""
     columns = (
         *("collection", "state", "#rows sealed", "#rows growing", "#segments"),
@@ -74,7 +74,6 @@ def collections_page(view: Collections, aside: Child = None) -> str:
             pager(view.page, "/collections", "collection", part=view.part),
             note=plural(view.page.total, "collection"),
         ),
-        aside=aside,
     )
 
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from mishards.api.http.console.figures import clock, count, duration, plural, size
-from mishards.api.http.console.frame import badge, document, pager, section, table, tile
+from mishards.api.http.console.frame import CONDITIONS, badge, document, pager, section, table, tile
 from mishards.api.http.console.markup import Child, Html, el
 from mishards.api.http.console.nodes import LogRow, NodeRow
 from mishards.api.http.console.overview import Overview, RoleCount
 from mishards.api.http.console.problems import Problem
 
-_KINDS = {
-    "ready": "good",
-    "suspected": "warning",
-    "not ready": "warning",
-    "no answer": "broken",
-    "not asked": "quiet",
-}
+_MANY = {"proxy": "Proxies", "reader": "Readers", "writer": "Writers"}
 _HEADLINES = {
     "healthy": ("good", "All is well"),
     "warning": ("warning", "Serving, with something to look at"),
@@ -23,7 +17,7 @@ _HEADLINES = {
 }
 
 
-def overview_page(view: Overview, aside: Child = None) -> str:
+def overview_page(view: Overview) -> str:
     """The page."""
     return document(
         "Overview",
@@ -32,7 +26,6 @@ def overview_page(view: Overview, aside: Child = None) -> str:
         _figures(view),
         _logs(view),
         _nodes(view),
-        aside=aside,
     )
 
 
@@ -78,7 +71,7 @@ def _figures(view: Overview) -> Html:
 def _role(role: RoleCount) -> Html:
     all_serve = role.serving == role.known
     return tile(
-        role.role.capitalize() + "s",
+        _MANY[role.role],
         f"{role.serving} of {role.known}",
         "serving",
         "" if all_serve and role.known else "warning" if role.serving else "broken",
@@ -132,7 +125,7 @@ def _node(node: NodeRow) -> list[Child]:
         segments = [segments, " ", badge("broken", f"{node.quarantined} damaged")]
     return [
         el("span", node.id, class_="id"),
-        badge(_KINDS[node.condition], node.condition),
+        badge(CONDITIONS[node.condition], node.condition),
         [", ".join(node.roles), [[" ", lead] for lead in leads]],
         _lag(node),
         _versions(node.versions_behind),
