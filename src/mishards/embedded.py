@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from mishards.core.errors import MishardsError
+from mishards.core.secret import secrets_in
+from mishards.observability import logs
 from mishards.server.config import Config, load_config
 from mishards.server.lifecycle import running_node
 from mishards.server.run import run_to_end
@@ -137,4 +139,5 @@ def start(data_dir: str | Path | None = None, *, port: int = 0, **options: Any) 
         if temporary is not None:
             temporary.rmdir()
         raise
+    logs.shield(secrets_in(config))
     return EmbeddedServer(config, temporary).open()
