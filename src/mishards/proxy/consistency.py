@@ -30,11 +30,13 @@ class Moment(msgspec.Struct, frozen=True):
     Attributes:
         read_ts: everything up to this …
         from_storage: … when only storage can tell how far.
+        claimed: … which the caller says, and no leader.
         expired: … but for rows up to this.
     """
 
     read_ts: Timestamp
     from_storage: bool = False
+    claimed: bool = False
     expired: Timestamp = Timestamp(0)
 
 
@@ -67,7 +69,7 @@ class ConsistencyClock:
             return Moment(known, from_storage=True)
         if level in (ConsistencyLevel.SESSION, ConsistencyLevel.CUSTOMIZED):
             self._check_lag(guarantee_ts)
-            return Moment(max(known, Timestamp(guarantee_ts)))
+            return Moment(max(known, Timestamp(guarantee_ts)), claimed=guarantee_ts > known)
         return Moment(known)
 
     async def moment(

@@ -82,6 +82,7 @@ def read_point(
         checkpoint=view.meta.checkpoint,
         read_ts=moment.read_ts,
         from_storage=moment.from_storage,
+        claimed=moment.claimed,
         segments=tuple(SegmentId(unit) for unit in units if unit > 0),
         growing=-view.id in units,
         partitions=scope.partitions,

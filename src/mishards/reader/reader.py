@@ -76,6 +76,7 @@ class Reader:
         *,
         serves: Callable[[CollectionView], frozenset[SegmentId]] = _all_segments,
         catch_up: CatchUp | None = None,
+        streamed: Callable[[LogId], bool] = lambda _: True,
         report_damage: Report | None = None,
         scratch: Path,
     ) -> None:
@@ -84,7 +85,8 @@ class Reader:
         Args:
             serves: the segments of a collection that are opened before anyone asks for them.
             catch_up: reads a log on storage to its end, applying it here; for reads while it has
-                no leader.
+                no leader, or none that is heard.
+            streamed: whether a leader of the log is heard.
             report_damage: tells the leader of a damaged index.
             scratch: folder of this node alone, for files that need not survive it.
         """
@@ -112,7 +114,9 @@ class Reader:
             runtime, config, self._opener, lambda log_id: LogStore(store, log_id), serves
         )
         self._progress = Progress(runtime)
-        self._states = ReadStates(self._holdings, self._opener, self._progress, catch_up)
+        self._states = ReadStates(
+            runtime, self._holdings, self._opener, self._progress, catch_up, streamed
+        )
         self._searcher = Searcher(filters, masks)
         self._exact = ExactSearches(runtime, masks, self._in_use.reads)
         self._querier = Querier(filters, masks)

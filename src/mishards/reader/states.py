@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from mishards.core.errors import MishardsError, NotReady, StalePlan
+from mishards.core.errors import (
+    CorruptObject,
+    DeadlineExceeded,
+    MishardsError,
+    NotReady,
+    StalePlan,
+    SystemFault,
+)
 from mishards.core.ids import CollectionId, LogId, SegmentId, Timestamp
+from mishards.core.runtime import Runtime
 from mishards.reader.collection import CollectionState
 from mishards.reader.growing_reads import GrowingSpan
 from mishards.reader.holdings import Holdings
@@ -18,21 +26,28 @@ from mishards.rpc.messages import ReadPoint, UnitFailure
 CatchUp = Callable[[LogId], Awaitable[None]]
 """Reads a log on storage to its end, and applies it. Concurrent calls share runs."""
 
+_LOOK_S = 0.2
+"""How often a read that waits looks whether the leader's stream still stands."""
+
 
 class ReadStates:
     """Takes states of the holdings for reads. `at_once`: any thread; the rest: the loop's."""
 
     def __init__(
         self,
+        runtime: Runtime,
         holdings: Holdings,
         opener: SegmentOpener,
         progress: Progress,
         catch_up: CatchUp | None,
+        streamed: Callable[[LogId], bool],
     ) -> None:
+        self._runtime = runtime
         self._holdings = holdings
         self._opener = opener
         self._progress = progress
         self._catch_up = catch_up
+        self._streamed = streamed
 
     def at_once(self, at: ReadPoint) -> ReadState | None:
         """The state, where everything it needs is here already.
@@ -71,12 +86,41 @@ class ReadStates:
             read_ts = max(read_ts, progress.log(at.log).timestamp)
             await progress.reach(at.log, Timestamp(0), at.version, deadline_s)
         else:
-            await progress.reach(at.log, read_ts, at.version, deadline_s)
+            await self._come_to(at, deadline_s)
         state = self._state(at.collection)
         segments, failures = await self._open_all(state, at.segments)
         await self._opener.settle(state, progress.log(at.log).timestamp)
         _check_deletes(state, at, progress.log(at.log).timestamp)
         return _read_state(state, at, _read_ts(at, read_ts), segments, failures)
+
+    async def _come_to(self, at: ReadPoint, deadline_s: float) -> None:
+        """Wait until the log has been applied as far as `at` asks for.
+
+        The leader's stream says when that is. Where the stream is broken, the end of the log on
+        storage does: whatever a leader said it had, is there. Raises as `reached`.
+        """
+        progress, catch_up = self._progress, self._catch_up
+        while not progress.has(at.log, at.read_ts, at.version):
+            if catch_up is not None and not self._streamed(at.log) and await self._caught_up(at):
+                await progress.reach(at.log, Timestamp(0), at.version, deadline_s)
+                return
+            look_s = min(deadline_s, self._runtime.monotonic_s() + _LOOK_S)
+            try:
+                await progress.reach(at.log, at.read_ts, at.version, look_s)
+            except DeadlineExceeded:
+                if look_s >= deadline_s:
+                    raise
+
+    async def _caught_up(self, at: ReadPoint) -> bool:
+        """Read storage to its end; whether that is as far as `at` asks for."""
+        assert self._catch_up is not None
+        try:
+            await self._catch_up(at.log)
+        except CorruptObject:
+            raise
+        except SystemFault:
+            return False
+        return not at.claimed or self._progress.log(at.log).timestamp >= at.read_ts
 
     async def segment(self, collection: CollectionId, segment_id: SegmentId) -> OpenSegment:
         """One segment, open. Raises as `SegmentOpener.open`."""

@@ -64,6 +64,11 @@ class Followers:
             raise NotReady(f"log {log_id} is not followed here")
         await follower.catch_up()
 
+    def streamed(self, log_id: LogId) -> bool:
+        """Whether a leader's stream of the log is heard."""
+        follower = self._followers.get(log_id)
+        return follower is not None and follower.leader is not None
+
     async def catch_up_all(self) -> None:
         """As `catch_up`, every log."""
         for log_id in list(self._followers):

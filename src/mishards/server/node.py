@@ -243,6 +243,7 @@ class Node:
             self.id,
             serves=self._served_segments,
             catch_up=self._catch_up,
+            streamed=self._streamed,
             report_damage=self._report_damage,
             scratch=self._scratch,
         )
@@ -265,6 +266,9 @@ class Node:
     async def _catch_up(self, log_id: LogId) -> None:
         assert self._followers is not None
         await self._followers.catch_up(log_id)
+
+    def _streamed(self, log_id: LogId) -> bool:
+        return self._followers is not None and self._followers.streamed(log_id)
 
     async def _report_damage(self, message: ReportDamage) -> None:
         leader = LeaderClient(self._seams.runtime, self._transport, self._membership, message.log)

@@ -14,7 +14,7 @@ from mishards.core.errors import (
     StorageError,
     Unimplemented,
 )
-from mishards.core.ids import LogId
+from mishards.core.ids import LogId, Timestamp
 from mishards.log.entry import encode_entry
 from mishards.log.store import LogStore
 from mishards.metadata.models import LogMeta, SegmentMeta
@@ -289,6 +289,49 @@ def test_a_reader_refuses_what_is_not_for_it(run):
             await bench.search(ORIGIN, from_storage=True)
 
     run(test)
+
+
+def test_unheard_a_leader_is_believed_once_storage_was_read_to_its_end(run):
+    benches: list[Bench] = []
+
+    async def catch_up(log: LogId) -> None:
+        bench = benches[0]
+        bench.write(make_rows(bench.schema, [2], line(2)))
+
+    async def test(bench: Bench) -> None:
+        benches.append(bench)
+        bench.write(make_rows(bench.schema, [1], line(1)))
+        assert keys_of(await bench.search(ORIGIN, 9, read_ts=999)) == [[1, 2]]
+
+    run(test, catch_up=catch_up, streamed=lambda log: False)
+
+
+@pytest.mark.parametrize(("streamed", "claimed"), [(True, False), (False, True)])
+def test_only_an_unheard_leader_is_believed_so_and_no_caller(run, streamed, claimed):
+    async def catch_up(log: LogId) -> None:
+        pass
+
+    async def test(bench: Bench) -> None:
+        bench.write(make_rows(bench.schema, [1], line(1)))
+        message = bench.search_message(ORIGIN, read_ts=999, claimed=claimed)
+        with pytest.raises(DeadlineExceeded):
+            await bench.call(message, timeout_s=0.05)
+
+    run(test, catch_up=catch_up, streamed=lambda log: streamed)
+
+
+def test_an_unheard_leader_is_waited_for_where_storage_fails_too(run):
+    async def catch_up(log: LogId) -> None:
+        raise StorageError("the disk is away")
+
+    async def test(bench: Bench) -> None:
+        bench.write(make_rows(bench.schema, [1], line(1)))
+        task = bench.background(bench.search(ORIGIN, read_ts=999))
+        await bench.settle()
+        bench.reader.apply_tick(LogId(0), bench.seq, Timestamp(1000))
+        assert keys_of(await task) == [[1]]
+
+    run(test, catch_up=catch_up, streamed=lambda log: False)
 
 
 def test_closing_ends_reads_that_wait(run):

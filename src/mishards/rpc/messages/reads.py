@@ -27,6 +27,7 @@ class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         read_ts: rows and deletes up to this are seen; the reader waits until it has them.
         from_storage: there is no leader to say how far the log goes: before answering, read it on
             storage to its end, and see all of it.
+        claimed: no leader has said that it came as far as `read_ts`: a caller did.
         segments: sealed segments to answer for.
         growing: whether to answer for growing rows.
         partitions: of the growing rows; empty means all.
@@ -39,6 +40,7 @@ class ReadPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checkpoint: Timestamp
     read_ts: Timestamp
     from_storage: bool = False
+    claimed: bool = False
     segments: tuple[SegmentId, ...] = ()
     growing: bool = False
     partitions: tuple[PartitionId, ...] = ()
