@@ -62,7 +62,7 @@ class _Server:
     async def handle(self, message: Message, context: CallContext) -> Reply:
         return ANSWER_MESSAGE
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:

@@ -20,6 +20,7 @@ from mishards.cli import (
     roles,
     status,
     top,
+    trace,
     up,
 )
 from mishards.core.errors import MishardsError
@@ -40,6 +41,7 @@ app.command("reader")(roles.reader)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("top")(top.top)
+app.command("trace")(trace.trace)
 app.command("handover")(handover.handover)
 app.command("drill")(drill.drill)
 app.command("backup")(backup.backup)

@@ -37,16 +37,19 @@ class Tracer:
         share: float = 0.0,
         slow_s: float = 1.0,
         takers: Sequence[TraceTaker] = (),
+        record: bool = True,
     ) -> None:
-        """A tracer that records every request.
+        """A tracer of every request.
 
         Args:
+            record: whether requests are recorded that nobody asks it for.
             share: of the requests whose callers decide nothing, chosen by chance.
             slow_s: requests that take so long are kept.
         """
         self._now_ns = runtime.now_ns
         self._node = node
         self._chance = random.Random(f"{node}/{runtime.now_ns()}")
+        self.records = record
         self._share = share
         self._slow_ns = int(slow_s * 1e9)
         self._takers = tuple(takers)
@@ -55,7 +58,11 @@ class Tracer:
         """Give kept traces to one more taker."""
         self._takers = (*self._takers, take)
 
-    def begin(self, name: str, start: TraceStart | None) -> Recorder:
+    def begin(
+        self, name: str, start: TraceStart | None, *, always: bool = False
+    ) -> Recorder | None:
+        if not (self.records or always):
+            return None
         chance = self._chance
         trace_id, parent_id, sampled, told = _NOTHING_SAID if start is None else start
         if not trace_id:
@@ -72,6 +79,8 @@ class Tracer:
 
     def end(self, recorder: Recorder, error: str = "", *, failed: bool = False) -> None:
         recorder.end(error)
+        if not self.records:
+            return
         why: Why
         if failed:
             why = "failed"

@@ -13,6 +13,7 @@ request did, ended with it.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
@@ -130,6 +131,19 @@ class Recorder:
             self.stage.end_ns = self._now_ns()
             self.stage = self.root
 
+    def fold(self, name: str) -> None:
+        """What was done so far was in vain, and is begun again: put it below a span of its own."""
+        root, done = self.root, self._spans[1:]
+        if not done:
+            return
+        self.leave()
+        around = self.open(name)
+        around.start_ns = root.start_ns
+        self.close(around)
+        for span in done:
+            if span.parent_id == root.span_id:
+                span.parent_id = around.span_id
+
     def open(self, name: str, within: OpenSpan | None = None) -> OpenSpan:
         """A span beside others within the stage (or `within`); end it with `close`."""
         spans = self._spans
@@ -147,6 +161,14 @@ class Recorder:
     def event(self, name: str, at: OpenSpan | None = None, **attributes: Value) -> None:
         """Something happened, in the stage or within the span `at`."""
         (at or self.stage).events.append(SpanEvent(name, self._now_ns(), attributes))
+
+    def add(self, name: str, start_ns: int, end_ns: int, **attributes: Value) -> None:
+        """A step that was over before anyone asked, below the root."""
+        spans, root = self._spans, self.root
+        made = OpenSpan(
+            name, root.span_id + len(spans), root.span_id, start_ns, end_ns, self.node, attributes
+        )
+        spans.append(made)
 
     @property
     def is_full(self) -> bool:
@@ -232,16 +254,28 @@ class Hops:
         """The answer to that call is here."""
         self._recorder.close(self.spans[place])
 
+    def adopt(self, place: int, spans: bytes | memoryview) -> None:
+        """The answer to that call gives the peer's spans back."""
+        self._recorder.close(self.spans[place])
+        self._recorder.adopt(spans)
+
 
 class TraceSink(Protocol):
     """Decides what is recorded, and takes what was. Any thread."""
 
-    def begin(self, name: str, start: TraceStart | None) -> Recorder | None:
+    @property
+    def records(self) -> bool:
+        """Whether requests are recorded that nobody asks it for."""
+
+    def begin(
+        self, name: str, start: TraceStart | None, *, always: bool = False
+    ) -> Recorder | None:
         """What records a request that begins now; None where it is not to be recorded.
 
         Args:
             name: of the API's method.
             start: what the caller's headers say; None where they say nothing.
+            always: it is to be recorded, whatever else is.
         """
 
     def end(self, recorder: Recorder, error: str = "", *, failed: bool = False) -> None:
@@ -261,11 +295,25 @@ recording = _CURRENT.set
 recorded = _CURRENT.reset
 
 
-def peer_recorder(
-    name: str, node: str, now_ns: Callable[[], int], span_id: int, traceparent: str
-) -> Recorder:
-    """For a call of another node that came with a header of `Recorder.traceparent`'s form."""
-    return Recorder(name, node, now_ns, traceparent[3:35], int(traceparent[36:52], 16), span_id)
+class PeerTraces:
+    """What records a node's work for others. Any thread."""
+
+    def __init__(self, now_ns: Callable[[], int], node: str) -> None:
+        self._now_ns = now_ns
+        self._node = node
+        self._chance = random.Random(f"{node}/{now_ns()}")
+
+    def begin(self, name: str, traceparent: str) -> Recorder | None:
+        """What records a call that came with a header of `Recorder.traceparent`'s form; None
+        where there is none, or another one."""
+        if not traceparent:
+            return None
+        try:
+            parent_id = int(traceparent[36:52], 16)
+        except ValueError:
+            return None
+        span_id = self._chance.getrandbits(62) + 1
+        return Recorder(name, self._node, self._now_ns, traceparent[3:35], parent_id, span_id)
 
 
 def _whole(span: OpenSpan, end_ns: int) -> Span:

@@ -16,6 +16,7 @@ from mishards.core.ids import CollectionId, MetadataVersion, SegmentId, Timestam
 from mishards.core.schema import Metric
 from mishards.metadata.models import ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability.spans import Trace
 from mishards.proxy.cluster_state import Look
 from mishards.rpc.messages import CompactionStatus, Ddl, StatusReply
 
@@ -57,6 +58,7 @@ class SearchCall(_Read, frozen=True, kw_only=True):
             empty where it does not say.
         allow_partial: whether what no reader can serve may be left out; None for what the proxy
             is set to.
+        explain: the answer is to say what was done and why.
     """
 
     field: str = ""
@@ -68,6 +70,7 @@ class SearchCall(_Read, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     shape: bytes = b""
     allow_partial: bool | None = None
+    explain: bool = False
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +236,10 @@ class ProxyApi(Protocol):
         """Per cent of the loaded partitions' segments that readers have open."""
 
     def replicas(self, view: CollectionView) -> list[ReplicaInfo]: ...
+
+    async def slow_traces(self, most: int = 100) -> list[Trace]:
+        """The slow and failed requests that all proxies remember, newest first; those of a proxy
+        that does not answer are missing."""
 
     async def cluster_status(self) -> list[StatusReply]:
         """Every node's own word; a node that does not answer is missing."""

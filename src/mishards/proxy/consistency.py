@@ -14,9 +14,11 @@ from mishards.core.ids import LogId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.timestamps import physical_ms
 from mishards.metadata.models import ConsistencyLevel
+from mishards.observability.tracing import current
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.leader import Leaders
 from mishards.proxy.state import KnownLog, ProxyState
+from mishards.proxy.traced import error_text, span_name
 from mishards.rpc.messages import NewestTimestamp, Reply, TimestampReply
 
 _LEADER_TIMEOUT_S = 1.0
@@ -81,15 +83,25 @@ class ConsistencyClock:
             return now
         known = self._state.log(log_id).timestamp
         channel = self._leaders.of(log_id).channel()
+        recorder = current()
         if channel is None:
+            if recorder is not None:
+                recorder.event("no_leader", log=log_id)
             return Moment(known, from_storage=True)
+        message = NewestTimestamp(log=log_id)
+        span = None
+        if recorder is not None:
+            span = recorder.open(span_name(message, channel.address))
+        error = ""
         try:
-            answer = await channel.call(
-                NewestTimestamp(log=log_id), timeout_s=min(timeout_s, _LEADER_TIMEOUT_S)
-            )
-        except SystemFault:
+            answer = await channel.call(message, timeout_s=min(timeout_s, _LEADER_TIMEOUT_S))
+        except SystemFault as fault:
             # A leader that cannot tell, for it cannot reach storage, is as good as none.
+            error = error_text(fault)
             return Moment(known, from_storage=True)
+        finally:
+            if recorder is not None and span is not None:
+                recorder.close(span, error)
         return Moment(max(known, _timestamp(answer)))
 
     def _check_lag(self, guarantee_ts: int) -> None:

@@ -22,6 +22,8 @@ from mishards.core.errors import (
 from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo
+from mishards.observability.tracing import current
+from mishards.proxy.traced import Asked, error_text, span_name
 from mishards.rpc.messages import (
     AllocateTimestamp,
     Compact,
@@ -127,6 +129,8 @@ class LeaderClient:
                     if not isinstance(message, _REPEATABLE) and not isinstance(error, Unreachable):
                         raise
                     last = error
+            if (recorder := current()) is not None:
+                recorder.event("retry", cause=error_text(last))
             pause_s = pause * self._runtime.random.uniform(0.5, 1)
             remaining = deadline - self._runtime.monotonic_s()
             await self._runtime.sleep(max(0.0, min(pause_s, remaining)))
@@ -146,7 +150,13 @@ class LeaderClient:
             Unavailable: that came first; the node may still do what it was asked to.
         """
         channel = self._transport.channel(node.address)
-        call = asyncio.ensure_future(channel.call(message, timeout_s=timeout_s))
+        recorder, trace, asked = current(), "", None
+        if recorder is not None:
+            span = recorder.open(span_name(message, node.address))
+            trace, asked = recorder.traceparent(span), Asked(recorder, span)
+        call = asyncio.ensure_future(channel.call(message, timeout_s=timeout_s, traceparent=trace))
+        if asked is not None:
+            call.add_done_callback(asked)
         try:
             while not (await asyncio.wait((call,), timeout=_LOOK_S))[0]:
                 now = self._membership.leader(self._log_id)

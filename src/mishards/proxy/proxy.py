@@ -21,6 +21,8 @@ from mishards.core.ids import (
 )
 from mishards.core.runtime import Runtime
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability.slow import SlowTraces as SlowList
+from mishards.observability.spans import Trace
 from mishards.proxy.calls import (
     DeleteCall,
     FlushAnswer,
@@ -58,13 +60,16 @@ from mishards.rpc.messages import (
     Message,
     NodeStatus,
     Reply,
+    SlowTraces,
     StatusReply,
     TimestampReply,
+    Traces,
     TruncateCollection,
 )
 from mishards.rpc.protocol import CallContext, Transport
 
 _STATUS_TIMEOUT_S = 1.0
+_MOST_TRACES = 100
 
 
 class Proxy:
@@ -79,7 +84,10 @@ class Proxy:
         policy: RoutingPolicy,
         node_id: NodeId,
         recall: RecallConfig | None = None,
+        slow: SlowList | None = None,
     ) -> None:
+        """`slow`: where this proxy's slow and failed requests are kept."""
+        self._slow = slow
         self._runtime = runtime
         self._transport = transport
         self._membership = membership
@@ -268,13 +276,30 @@ class Proxy:
         answers = await asyncio.gather(*(ask(node.address) for node in nodes))
         return [answer for answer in answers if answer is not None]
 
+    async def slow_traces(self, most: int = _MOST_TRACES) -> list[Trace]:
+        async def ask(address: str) -> tuple[Trace, ...]:
+            channel = self._transport.channel(address)
+            try:
+                answer = await channel.call(SlowTraces(most=most), timeout_s=_STATUS_TIMEOUT_S)
+            except MishardsError:
+                return ()
+            return answer.traces if isinstance(answer, Traces) else ()
+
+        proxies = [node for node in self._membership.view.nodes if "proxy" in node.roles]
+        answers = await asyncio.gather(*(ask(node.address) for node in proxies))
+        found = [trace for traces in answers for trace in traces]
+        return sorted(found, key=lambda trace: trace.root.start_ns, reverse=True)[:most]
+
     async def handle(self, message: Message, context: CallContext) -> Reply:
-        """The only thing peers ask of a proxy is how it is."""
+        """Peers ask a proxy how it is, and what went wrong lately."""
         if isinstance(message, NodeStatus):
             return self._status()
+        if isinstance(message, SlowTraces):
+            kept = () if self._slow is None else self._slow.newest_first()
+            return Traces(traces=tuple(kept[: message.most]))
         raise Unimplemented(f"a proxy does not answer {type(message).__name__}")
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:

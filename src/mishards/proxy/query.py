@@ -13,6 +13,7 @@ from mishards.core.errors import InvalidParameter, StalePlan
 from mishards.expr import Filter
 from mishards.metadata.models import ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView
+from mishards.observability.tracing import current
 from mishards.proxy.calls import Coverage, QueryAnswer, QueryCall
 from mishards.proxy.consistency import Moment
 from mishards.proxy.coverage import coverage_of
@@ -56,13 +57,19 @@ class QueryPath:
             try:
                 with self._reading.in_use.held():
                     return await self._query_once(call, deadline_s)
-            except StalePlan:
+            except StalePlan as error:
                 if attempt == _PLANS - 1:
                     raise
+                if (recorder := current()) is not None:
+                    recorder.leave()
+                    recorder.event("stale_plan", cause=error.message)
                 await self._reading.catch_up(deadline_s)
         raise AssertionError("unreachable")
 
     async def _query_once(self, call: QueryCall, deadline_s: float) -> QueryAnswer:
+        recorder = current()
+        if recorder is not None:
+            recorder.begin("get_routing")
         view = self._reading.state.snapshot.resolve(call.database, call.collection)
         selection = compile_selection(call.filter, view.schema, call.templates)
         _check(call, selection)
@@ -81,6 +88,8 @@ class QueryPath:
         found = await self._ask(
             call, view, selection, moment, output.columns, deadline_s, count=False
         )
+        if recorder is not None:
+            recorder.begin("do_merge")
         rows = merge_rows(found.partials, view.schema.primary.name, call.offset, call.limit)
         return QueryAnswer(
             view=view,
@@ -112,6 +121,14 @@ class QueryPath:
         )
         version = self._reading.state.snapshot.version
         plan = await self._reading.plan(view, scope, version, deadline_s)
+        if (recorder := current()) is not None:
+            recorder.begin("do_query").attributes = {
+                "segments": len(scope.segments),
+                "segments_pruned": len(view.segments) - len(scope.segments),
+                "growing": scope.growing,
+                "readers": len(plan.assignment.groups),
+                "filtered": bool(call.filter),
+            }
 
         def request(units: Sequence[Unit], at: Moment) -> Query:
             return Query(

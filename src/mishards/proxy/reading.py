@@ -15,6 +15,7 @@ from mishards.core.runtime import Runtime
 from mishards.core.ttl import expired_up_to
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.snapshot import CollectionView
+from mishards.observability.tracing import Hops, Recorder, current
 from mishards.proxy.assignment import Assignment
 from mishards.proxy.calls import QueryCall, SearchCall
 from mishards.proxy.config import ProxyConfig
@@ -23,6 +24,7 @@ from mishards.proxy.hedging import HedgeClock
 from mishards.proxy.plan import Router, RouteTable, Scope
 from mishards.proxy.scatter import Gathered, Missing, P, Scatter
 from mishards.proxy.state import ProxyState
+from mishards.proxy.traced import span_name, spans_of
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import (
     Message,
@@ -191,7 +193,10 @@ class Reading:
         return plan
 
     def ask_now(
-        self, assignment: Assignment, request: Callable[[Sequence[Unit]], Message]
+        self,
+        assignment: Assignment,
+        request: Callable[[Sequence[Unit]], Message],
+        recorder: Recorder | None = None,
     ) -> list[tuple[Sequence[Unit], Reply]] | None:
         """Whole answers for all units, got in the calling thread; None where that fails.
 
@@ -200,14 +205,20 @@ class Reading:
         """
         addresses = self._addresses()
         groups = assignment.groups
-        if len(groups) == 1:
-            ((node, units),) = groups.items()
-            reply = self._transport.channel(addresses[node]).call_now(request(units))
-            if reply is not None:
-                return [(units, reply)]
         requests = [(addresses[node], request(units)) for node, units in groups.items()]
-        replies = self._transport.ask_now(requests, _PATIENCE_S)
-        return None if replies is None else list(zip(groups.values(), replies, strict=True))
+        hops = None if recorder is None else hops_of(recorder, requests)
+        if len(requests) == 1:
+            ((address, message),) = requests
+            trace = "" if hops is None else hops.traceparent(0)
+            reply = self._transport.channel(address).call_now(message, trace)
+            if reply is not None:
+                _adopt(hops, [reply])
+                return [(units, reply) for units in groups.values()]
+        replies = self._transport.ask_now(requests, _PATIENCE_S, hops)
+        if replies is None:
+            return None
+        _adopt(hops, replies)
+        return list(zip(groups.values(), replies, strict=True))
 
     async def ask_once(
         self,
@@ -243,6 +254,8 @@ class Reading:
 
     async def _some_reader(self, deadline_s: float) -> None:
         patience_s = min(deadline_s, self._runtime.monotonic_s() + self._config.no_reader_wait_s)
+        if (recorder := current()) is not None:
+            recorder.event("no_reader")
         while not self._membership.readers():
             if self._runtime.monotonic_s() >= patience_s:
                 raise SegmentUnavailable("no reader is ready; start one or wait for it")
@@ -329,6 +342,17 @@ class Reading:
         if self._runtime.monotonic_s() >= deadline_s:
             raise DeadlineExceeded("the read's deadline passed while it was planned anew")
         await self._runtime.sleep(_READER_POLL_S)
+
+
+def hops_of(recorder: Recorder, requests: Sequence[tuple[str, Message]]) -> Hops:
+    """Records calls of readers, each as `search_<address>`, or as what else it is."""
+    return Hops(recorder, [span_name(message, address) for address, message in requests])
+
+
+def _adopt(hops: Hops | None, replies: Sequence[Reply]) -> None:
+    if hops is not None:
+        for place, reply in enumerate(replies):
+            hops.adopt(place, spans_of(reply))
 
 
 def all_units(view: CollectionView, scope: Scope) -> tuple[Unit, ...]:

@@ -23,9 +23,11 @@ from mishards.core.errors import (
 )
 from mishards.core.ids import NodeId
 from mishards.core.runtime import Runtime
+from mishards.observability.tracing import current
 from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.hedging import HedgeClock
+from mishards.proxy.traced import Asked, error_text, span_name
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import Message, NodeStatus, UnitFailure
 from mishards.rpc.protocol import Channel, Transport
@@ -100,6 +102,8 @@ class Scatter(Generic[P]):
         self._make_request = make_request
         self._deadline_s = deadline_s
         self._partial = partial
+        self._recorder = current()
+        self._stage = None if self._recorder is None else self._recorder.stage
         self._addresses = {node.id: node.address for node in membership.view.nodes}
 
     async def run(self) -> Gathered[P]:
@@ -134,17 +138,37 @@ class Scatter(Generic[P]):
         remaining = self._deadline_s - started
         if remaining <= 0:
             raise DeadlineExceeded("the read's deadline passed before all readers had answered")
-        answer = self._ask(node, self._make_request(units), remaining)
+        message = self._make_request(units)
+        recorder = self._recorder
+        if recorder is None:
+            return _Attempt(node, units, others, started, self._ask(node, message, remaining))
+        span = recorder.open(
+            span_name(message, self._addresses.get(node, node)), within=self._stage
+        )
+        span.attributes = {"reader": node, "units": len(units), "readers_tried": len(others) - 1}
+        answer = self._ask(node, message, remaining, recorder.traceparent(span))
+        answer.add_done_callback(Asked(recorder, span))
         return _Attempt(node, units, others, started, answer)
 
-    def _ask(self, node: NodeId, message: Message, timeout_s: float) -> asyncio.Future[Any]:
+    def _note(self, event: str, node: NodeId, **attributes: str | int) -> None:
+        """Record that something went otherwise than it should."""
+        if self._recorder is not None:
+            self._recorder.event(event, self._stage, reader=node, **attributes)
+
+    def _ask(
+        self, node: NodeId, message: Message, timeout_s: float, traceparent: str = ""
+    ) -> asyncio.Future[Any]:
         if (address := self._addresses.get(node)) is None:
             gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             gone.set_exception(Unavailable(f"reader {node} left between plan and request"))
             return gone
         channel: Channel = self._transport.channel(address)
-        answer: asyncio.Future[Any] | None = channel.begin(message, timeout_s=timeout_s)
-        return answer or asyncio.ensure_future(channel.call(message, timeout_s=timeout_s))
+        answer: asyncio.Future[Any] | None = channel.begin(
+            message, timeout_s=timeout_s, traceparent=traceparent
+        )
+        return answer or asyncio.ensure_future(
+            channel.call(message, timeout_s=timeout_s, traceparent=traceparent)
+        )
 
     async def _wait(self, attempts: Sequence[_Attempt[P]]) -> bool:
         """Until all have answered, or one is slow; whether slow ones may be hedged."""
@@ -174,7 +198,7 @@ class Scatter(Generic[P]):
             if error.input_fault or not error.retriable:
                 raise
             self._membership.suspect(attempt.node, self._config.suspect_s)
-            return await self._retry(dict.fromkeys(attempt.units, error), attempt.others)
+            return await self._retry(attempt, dict.fromkeys(attempt.units, error))
         self._hedges.observe(self._runtime.monotonic_s() - attempt.started_s)
         if not partial.failures:
             return Gathered([(attempt.units, partial)], {})
@@ -182,15 +206,18 @@ class Scatter(Generic[P]):
         for cause in causes.values():
             if isinstance(cause, StalePlan):
                 raise cause
-        rest = await self._retry(causes, attempt.others)
+        rest = await self._retry(attempt, causes)
         served = [unit for unit in attempt.units if unit not in causes]
         return Gathered([(served, partial)], {}).with_more(rest)
 
-    async def _retry(self, causes: Missing, others: frozenset[NodeId]) -> Gathered[P]:
+    async def _retry(self, attempt: _Attempt[P], causes: Missing) -> Gathered[P]:
         """Send units that failed to the next readers.
 
         Where there are none, the cause is the answer, or the units are missing.
         """
+        others = attempt.others
+        why = error_text(next(iter(causes.values())))
+        self._note("retry", attempt.node, units=len(causes), cause=why)
         left = [unit for unit in causes if self._has_alternative((unit,), others)]
         missing = {unit: cause for unit, cause in causes.items() if unit not in left}
         if missing and not self._partial:
@@ -202,6 +229,7 @@ class Scatter(Generic[P]):
         """A slow attempt: a copy goes to the next readers, and the first whole answer counts."""
         if not self._has_alternative(attempt.units, attempt.others) or not self._hedges.take():
             return await self._finish_slow(attempt)
+        self._note("hedge", attempt.node, units=len(attempt.units))
         running = {
             asyncio.ensure_future(self._finish_slow(attempt)),
             asyncio.ensure_future(self._spread(attempt.units, attempt.others)),
@@ -222,7 +250,7 @@ class Scatter(Generic[P]):
                 attempt.answer.cancel()
                 self._membership.suspect(attempt.node, self._config.suspect_s)
                 silent = Unavailable(f"reader {attempt.node} stands still")
-                return await self._retry(dict.fromkeys(attempt.units, silent), attempt.others)
+                return await self._retry(attempt, dict.fromkeys(attempt.units, silent))
         return await self._finish(attempt)
 
     async def _is_alive(self, node: NodeId) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from mishards.core.errors import StalePlan
+from mishards.observability.tracing import Recorder, current
 from mishards.proxy.calls import Coverage, SearchAnswer, SearchCall
 from mishards.proxy.consistency import Moment
 from mishards.proxy.coverage import coverage_of
@@ -52,7 +53,9 @@ class SearchPath:
             in_use.end(use)
 
     def _search_now(self, call: SearchCall) -> SearchAnswer | None:
-        reading = self._reading
+        reading, recorder = self._reading, current()
+        if recorder is not None:
+            recorder.begin("get_routing")
         snapshot = reading.state.snapshot
         view = snapshot.resolve(call.database, call.collection)
         prepared = self._preparer.prepare(call, view)
@@ -62,21 +65,27 @@ class SearchPath:
         if plan is None or moment is None or moment.from_storage:
             return None
         columns = prepared.output.columns if len(plan.assignment.groups) == 1 else ()
+        if recorder is not None:
+            _searching(recorder, call, prepared, plan)
 
         def request(units: Sequence[Unit]) -> Search:
             return _message(call, prepared, plan.point(units, moment), columns)
 
-        answers = reading.ask_now(plan.assignment, request)
+        answers = reading.ask_now(plan.assignment, request, recorder)
         if answers is None:
             return None
         partials = [partial for _, partial in answers if isinstance(partial, SearchPartial)]
         if len(partials) < len(answers) or any(partial.failures for partial in partials):
             return None
+        if recorder is not None:
+            recorder.begin("do_merge")
         hits = _best(call, prepared, partials)
         rows = hits.columns
         if prepared.output.columns and not columns and len(hits.units):
             winners = Winners(plan, prepared.output.columns, hits)
-            fetched = reading.ask_now(plan.narrowed(winners.units), winners.request)
+            if recorder is not None:
+                recorder.begin("fetch")
+            fetched = reading.ask_now(plan.narrowed(winners.units), winners.request, recorder)
             if fetched is None:
                 return None
             rows = winners.rows(fetched)
@@ -91,14 +100,19 @@ class SearchPath:
             try:
                 with self._reading.in_use.held():
                     return await self._search_once(call, deadline_s)
-            except StalePlan:
+            except StalePlan as error:
                 if attempt == _PLANS - 1:
                     raise
+                if (recorder := current()) is not None:
+                    recorder.leave()
+                    recorder.event("stale_plan", cause=error.message)
                 await self._reading.catch_up(deadline_s)
         raise AssertionError("unreachable")
 
     async def _search_once(self, call: SearchCall, deadline_s: float) -> SearchAnswer:
-        reading = self._reading
+        reading, recorder = self._reading, current()
+        if recorder is not None:
+            recorder.begin("get_routing")
         snapshot = reading.state.snapshot
         view = snapshot.resolve(call.database, call.collection)
         prepared = self._preparer.prepare(call, view)
@@ -108,6 +122,8 @@ class SearchPath:
         partial = reading.allows_partial(call)
         missing: Missing = {}
         while True:
+            if recorder is not None:
+                _searching(recorder, call, prepared, plan.without(missing))
             hits, lost = await self._hits(
                 call, prepared, plan.without(missing), moment, deadline_s, partial
             )
@@ -140,6 +156,8 @@ class SearchPath:
         gathered: Gathered[SearchPartial] = await self._reading.read(
             plan, request, moment, deadline_s, partial=partial
         )
+        if (recorder := current()) is not None:
+            recorder.begin("do_merge")
         return _best(call, prepared, [found for _, found in gathered.served]), gathered.missing
 
     async def _rows(
@@ -155,6 +173,8 @@ class SearchPath:
         if not columns or hits.columns is not None or not len(hits.units):
             return hits.columns, {}
         winners = Winners(plan, columns, hits)
+        if (recorder := current()) is not None:
+            recorder.begin("fetch")
         fetched = await self._reading.fetch(
             plan, winners.units, winners.request, deadline_s, partial=partial
         )
@@ -167,6 +187,26 @@ def _best(call: SearchCall, prepared: PreparedSearch, partials: Sequence[SearchP
         partials, call.nq, prepared.k, smaller_is_closer=prepared.metric.smaller_is_closer
     )
     return skip_hits(hits, call.offset)
+
+
+def _searching(
+    recorder: Recorder, call: SearchCall, prepared: PreparedSearch, plan: ReadPlan
+) -> None:
+    """The plan is made: the readers are asked next."""
+    scope = plan.scope
+    segments = len(scope.segments)
+    recorder.stage.attributes = {
+        "segments": segments,
+        "segments_pruned": len(plan.view.segments) - segments,
+        "growing": scope.growing,
+        "readers": len(plan.assignment.groups),
+    }
+    recorder.begin("do_search").attributes = {
+        "field": prepared.field.name,
+        "k": prepared.k,
+        "nq": call.nq,
+        "filtered": bool(call.filter),
+    }
 
 
 def _message(

@@ -11,6 +11,7 @@ from mishards.core.runtime import Runtime
 from mishards.expr import compile_filter
 from mishards.metadata.models import DEFAULT_PARTITION, ConsistencyLevel
 from mishards.metadata.snapshot import CollectionView
+from mishards.observability.tracing import current
 from mishards.proxy.calls import DeleteCall, InsertCall, QueryCall, WriteAnswer
 from mishards.proxy.leader import Leaders
 from mishards.proxy.query import QueryPath
@@ -54,6 +55,9 @@ class WritePath:
         call: InsertCall,
         keys: pa.Array | None,
     ) -> WriteAnswer:
+        recorder = current()
+        if recorder is not None:
+            recorder.begin("check_rows")
         check_rows(call.batch, view.schema)
         rows = call.batch.num_rows
         message = Write(
@@ -121,6 +125,13 @@ class WritePath:
         return answer.columns.column(view.schema.primary.name)
 
     async def _send(self, message: Write, timeout_s: float) -> Written:
+        if (recorder := current()) is not None:
+            recorder.begin("do_write").attributes = {
+                "log": message.log,
+                "rows": message.row_count,
+                "keys": message.key_count,
+                "bytes": len(message.rows) + len(message.keys),
+            }
         answer = await self._leaders.of(message.log).call(message, timeout_s)
         if not isinstance(answer, Written):
             raise InternalError(f"the writer answered {type(answer).__name__} to Write")

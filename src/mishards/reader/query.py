@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from mishards.core.columns import arrow_type, decode_batch, encode_batch, primary_key_type
 from mishards.core.errors import FieldNotFound
 from mishards.core.schema import CollectionSchema
+from mishards.observability.tracing import Recorder
 from mishards.reader.filters import FilterCache, MaskCache, Selection
 from mishards.reader.gather import gather_columns
 from mishards.reader.growing_reads import GrowingSpan, keys_at
@@ -43,8 +44,13 @@ class Querier:
         self._filters = filters
         self._masks = masks
 
-    def query(self, state: ReadState, message: Query) -> QueryPartial:
+    def query(
+        self, state: ReadState, message: Query, recorder: Recorder | None = None
+    ) -> QueryPartial:
         """The rows, or their number.
+
+        Args:
+            recorder: records what is done, where the caller asked for it.
 
         Raises:
             FilterError: points at the place.
@@ -61,18 +67,30 @@ class Querier:
         )
         keys = decode_batch(message.keys).column(0) if len(message.keys) else None
         if message.count:
+            if recorder is not None:
+                recorder.begin("count")
             return QueryPartial(
                 count=self._count(state, selection, keys),
                 failures=state.failures,
                 read_ts=state.read_ts,
             )
-        units = [
-            _segment_rows(source, opened, self._places(opened, state, selection, keys))
-            for source, opened in enumerate(state.segments)
-        ]
+        units = []
+        for source, opened in enumerate(state.segments):
+            told = None
+            if recorder is not None and not recorder.is_full:
+                told = recorder.begin("filter_segment").attributes
+            places = self._places(opened, state, selection, keys)
+            if told is not None:
+                told["segment"], told["rows"] = opened.meta.id, opened.segment.rows
+                told["rows_allowed"] = len(places)
+            units.append(_segment_rows(source, opened, places))
         if (span := state.growing) is not None:
+            if recorder is not None:
+                recorder.begin("filter_growing").attributes = {"rows": span.rows}
             places = self._growing_places(span, selection, keys)
             units.append(_growing_rows(len(units), span, schema, places))
+        if recorder is not None:
+            recorder.begin("merge")
         units = [unit for unit in units if len(unit.offsets)]
         return _answer(state, message, units)
 

@@ -11,6 +11,9 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from mishards.core.errors import Unimplemented
 from mishards.core.ids import DDL_LOG, CollectionId, EntrySeq, LogId, NodeId, SegmentId, Timestamp
@@ -20,6 +23,7 @@ from mishards.log.store import LogStore
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability.tracing import PeerTraces, Recorder
 from mishards.reader.cache import FileCache
 from mishards.reader.collection import CollectionState
 from mishards.reader.config import ReaderConfig
@@ -59,6 +63,15 @@ _FEW_ROWS = 1_000
 
 def _all_segments(view: CollectionView) -> frozenset[SegmentId]:
     return frozenset(view.segments)
+
+
+Told = TypeVar("Told", SearchPartial, QueryPartial, Rows)
+
+
+def _told(answer: Told, recorder: Recorder) -> Told:
+    """An answer, which nobody else has yet, with what was recorded."""
+    msgspec.structs.force_setattr(answer, "trace", recorder.given_back())
+    return answer
 
 
 class Reader:
@@ -120,6 +133,7 @@ class Reader:
         self._searcher = Searcher(filters, masks)
         self._exact = ExactSearches(runtime, masks, self._in_use.reads)
         self._querier = Querier(filters, masks)
+        self._traces = PeerTraces(runtime.now_ns, node_id)
         self._tidying: asyncio.Task[None] | None = None
         self._loop_thread = 0
 
@@ -186,23 +200,26 @@ class Reader:
         with self._in_use.held():
             match message:
                 case Search():
-                    return await self._search(message, context.deadline_s)
+                    return await self._search(message, context)
                 case Query():
-                    return await self._query(message, context.deadline_s)
+                    return await self._query(message, context)
                 case Fetch():
-                    return await self._fetch(message, context.deadline_s)
+                    return await self._fetch(message, context)
                 case LookAgain():
                     return await self._look_again(message)
         raise Unimplemented(f"a reader does not answer {type(message).__name__}")
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         use = self._in_use.begin()
         try:
             if type(message) is Search:
+                recorder = self._traces.begin("search", traceparent) if traceparent else None
                 state = None if message.exact else self._states.at_once(message.at)
-                return None if state is None else self._search_now(state, message)
+                return None if state is None else self._search_now(state, message, recorder)
             if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
-                return self._fetch_now(message)
+                recorder = self._traces.begin("fetch", traceparent) if traceparent else None
+                rows = self._fetch_now(message)
+                return rows if rows is None or recorder is None else _told(rows, recorder)
             return None
         finally:
             self._in_use.end(use)
@@ -210,29 +227,42 @@ class Reader:
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
         raise Unimplemented(f"a reader does not stream {type(message).__name__}")
 
-    def _search_now(self, state: ReadState, message: Search) -> SearchPartial | None:
+    def _search_now(
+        self, state: ReadState, message: Search, recorder: Recorder | None
+    ) -> SearchPartial | None:
         """The answer where it takes too little time to be worth another thread."""
         target = self._searcher.target(state.view, message)
         on_loop = threading.get_ident() == self._loop_thread
         allowed = self._config.inline_cost_us if on_loop else self._config.direct_cost_us
         if self._searcher.cost_us(state, target, message) > allowed:
             return None
-        return self._searcher.search(state, target, message)
+        partial = self._searcher.search(state, target, message, recorder)
+        return partial if recorder is None else _told(partial, recorder)
 
-    async def _search(self, message: Search, deadline_s: float) -> SearchPartial:
-        state = await self._states.reached(message.at, deadline_s)
+    async def _search(self, message: Search, context: CallContext) -> SearchPartial:
+        recorder = self._traces.begin("search", context.traceparent)
+        state = await self._states.reached(message.at, context.deadline_s, recorder)
         if message.exact:
             target = self._searcher.target(state.view, message)
-            return await self._exact.search(state, target, message, deadline_s)
-        now = self._search_now(state, message)
+            return await self._exact.search(state, target, message, context.deadline_s)
+        now = self._search_now(state, message, recorder)
         if now is not None:
             return now
         target = self._searcher.target(state.view, message)
-        return await self._runtime.blocking(self._searcher.search, state, target, message)
+        if recorder is not None:
+            recorder.begin("wait_for_thread")
+        partial = await self._runtime.blocking(
+            self._searcher.search, state, target, message, recorder
+        )
+        return partial if recorder is None else _told(partial, recorder)
 
-    async def _query(self, message: Query, deadline_s: float) -> QueryPartial:
-        state = await self._states.reached(message.at, deadline_s)
-        return await self._runtime.blocking(self._querier.query, state, message)
+    async def _query(self, message: Query, context: CallContext) -> QueryPartial:
+        recorder = self._traces.begin("query", context.traceparent)
+        state = await self._states.reached(message.at, context.deadline_s, recorder)
+        if recorder is not None:
+            recorder.begin("wait_for_thread")
+        partial = await self._runtime.blocking(self._querier.query, state, message, recorder)
+        return partial if recorder is None else _told(partial, recorder)
 
     def _fetch_now(self, message: Fetch) -> Rows | None:
         state = self._states.state(message.collection)
@@ -244,16 +274,18 @@ class Reader:
                 segments[SegmentId(unit)] = opened
         return fetch_rows(state.view, state.rows.view, segments, message)
 
-    async def _fetch(self, message: Fetch, deadline_s: float) -> Rows:
-        await self._progress.reach(DDL_LOG, Timestamp(0), message.version, deadline_s)
+    async def _fetch(self, message: Fetch, context: CallContext) -> Rows:
+        recorder = self._traces.begin("fetch", context.traceparent)
+        await self._progress.reach(DDL_LOG, Timestamp(0), message.version, context.deadline_s)
         state = self._states.state(message.collection)
         segments = {}
         for unit in wanted_units(message).tolist():
             if unit > 0:
                 segments[SegmentId(unit)] = await self._opener.open(state, SegmentId(unit))
-        return await self._runtime.blocking(
+        rows = await self._runtime.blocking(
             fetch_rows, state.view, state.rows.view, segments, message
         )
+        return rows if recorder is None else _told(rows, recorder)
 
     async def _look_again(self, message: LookAgain) -> DamageReply:
         """Segments that are not open are looked at when they are opened anyway."""

@@ -20,6 +20,7 @@ from mishards.index.protocol import Floats, Offsets, VectorIndex
 from mishards.index.registry import family
 from mishards.metadata.models import IndexMeta
 from mishards.metadata.snapshot import CollectionView
+from mishards.observability.tracing import Recorder
 from mishards.reader.filters import FilterCache, MaskCache, Selection
 from mishards.reader.gather import gather_columns
 from mishards.reader.growing_reads import GrowingSpan, keys_at
@@ -110,8 +111,17 @@ class Searcher:
             + len(state.segments) * _US_PER_UNIT
         )
 
-    def search(self, state: ReadState, target: Target, message: Search) -> SearchPartial:
+    def search(
+        self,
+        state: ReadState,
+        target: Target,
+        message: Search,
+        recorder: Recorder | None = None,
+    ) -> SearchPartial:
         """The best hits of all units.
+
+        Args:
+            recorder: records what is done, where the caller asked for it.
 
         Raises:
             InvalidParameter: the queries do not have the field's dimension.
@@ -122,52 +132,82 @@ class Searcher:
             opened = state.segments[0]
             if opened.unique_keys:
                 fetch = min(k, opened.segment.rows)
-                found = self._search_segment(opened, state, target, queries, fetch)
+                found = self._search_segment(opened, state, target, queries, fetch, recorder)
                 if found is not None:
+                    if recorder is not None:
+                        recorder.begin("merge")
                     return _answer_of_one(state, opened, *found)
         group = max(1, _HELD_HITS // (k * (len(state.segments) + 1)))
         if nq <= group:
-            return partial_of(state, message, self._merged(state, target, queries, k))
+            merged = self._merged(state, target, queries, k, recorder)
+            return partial_of(state, message, merged, recorder)
         parts = [
-            self._merged(state, target, queries[low : low + group], k)
+            self._merged(state, target, queries[low : low + group], k, recorder)
             for low in range(0, nq, group)
         ]
-        return partial_of(state, message, join_merged(parts))
+        return partial_of(state, message, join_merged(parts), recorder)
 
-    def _merged(self, state: ReadState, target: Target, queries: Floats, k: int) -> Merged:
+    def _merged(
+        self,
+        state: ReadState,
+        target: Target,
+        queries: Floats,
+        k: int,
+        recorder: Recorder | None,
+    ) -> Merged:
         """The best `k` hits of each query over all units."""
         nq = len(queries)
         limit = most_rows(state)
         fetch = min(k, max(limit, 1))
         while True:
-            units = self._search_units(state, target, queries, fetch)
+            units = self._search_units(state, target, queries, fetch, recorder)
+            if recorder is not None:
+                recorder.begin("merge").attributes = {"units": len(units)}
             merged = best_of_units(state, target, units, nq, k)
             if merged.complete or fetch >= limit:
                 return merged
             fetch = min(2 * fetch, limit)
 
     def _search_units(
-        self, state: ReadState, target: Target, queries: Floats, k: int
+        self,
+        state: ReadState,
+        target: Target,
+        queries: Floats,
+        k: int,
+        recorder: Recorder | None,
     ) -> list[UnitHits]:
         units = []
         for source, opened in enumerate(state.segments):
-            found = self._search_segment(opened, state, target, queries, k)
+            found = self._search_segment(opened, state, target, queries, k, recorder)
             if found is not None:
                 units.append(segment_hits(source, opened, *found))
         span = state.growing
         if span is not None:
-            found = search_growing(span, target, self._masks, queries, k)
+            found = search_growing(span, target, self._masks, queries, k, recorder)
             if found is not None:
                 units.append(growing_hits(len(state.segments), span, *found))
         return units
 
     def _search_segment(
-        self, opened: OpenSegment, state: ReadState, target: Target, queries: Floats, k: int
+        self,
+        opened: OpenSegment,
+        state: ReadState,
+        target: Target,
+        queries: Floats,
+        k: int,
+        recorder: Recorder | None,
     ) -> tuple[Floats, Offsets] | None:
+        index: VectorIndex | None = opened.index(target.meta)
+        told: dict[str, Any] | None = None
+        if recorder is not None and not recorder.is_full:
+            told = recorder.begin("search_segment").attributes
+            told["segment"], told["rows"] = opened.meta.id, opened.segment.rows
+            told["index"] = "none" if index is None else target.meta.family
         rows = rows_of_segment(opened, state, target.selection, self._masks)
+        if told is not None and rows is not None:
+            told["rows_allowed"] = rows.rows
         if rows is not None and rows.rows == 0:
             return None
-        index: VectorIndex | None = opened.index(target.meta)
         bits, count = (None, 0) if rows is None else rows
         return search_segment(
             opened.segment,
@@ -179,14 +219,25 @@ class Searcher:
             k,
             bits,
             count,
+            told=told,
         )
 
 
 def search_growing(
-    span: GrowingSpan, target: Target, masks: MaskCache, queries: Floats, k: int
+    span: GrowingSpan,
+    target: Target,
+    masks: MaskCache,
+    queries: Floats,
+    k: int,
+    recorder: Recorder | None = None,
 ) -> tuple[Floats, Offsets] | None:
     """The nearest growing rows; None where none is seen and matches."""
+    told = None if recorder is None else recorder.begin("search_growing").attributes
     mask = span.matching(target.selection, masks)
+    if told is not None:
+        told["rows"] = span.rows
+        told["rows_scanned"] = span.rows if mask is None else int(np.count_nonzero(mask))
+        told["method"] = "brute_force"
     if mask is not None and not mask.any():
         return None
     return span.nearest(target.field, target.meta.metric, queries, k, mask)
@@ -281,9 +332,13 @@ def growing_hits(source: int, span: GrowingSpan, distances: Floats, places: Offs
     )
 
 
-def partial_of(state: ReadState, message: Search, hits: Merged) -> SearchPartial:
+def partial_of(
+    state: ReadState, message: Search, hits: Merged, recorder: Recorder | None = None
+) -> SearchPartial:
     columns = b""
     if message.output and len(hits.units):
+        if recorder is not None:
+            recorder.begin("fetch_columns").attributes = {"rows": len(hits.units)}
         columns = encode_batch(gather_columns(state, message.output, hits.sources, hits.places))
     keys = hits.keys
     return SearchPartial(

@@ -14,6 +14,8 @@ from mishards.core.errors import (
 )
 from mishards.core.ids import CollectionId, LogId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
+from mishards.core.timestamps import physical_ms
+from mishards.observability.tracing import Recorder
 from mishards.reader.collection import CollectionState
 from mishards.reader.growing_reads import GrowingSpan
 from mishards.reader.holdings import Holdings
@@ -23,6 +25,8 @@ from mishards.reader.progress import Progress
 from mishards.reader.segments import SegmentOpener
 from mishards.rpc.messages import ReadPoint, UnitFailure
 
+_MOST_MISSES = 50
+"""That are recorded one by one."""
 CatchUp = Callable[[LogId], Awaitable[None]]
 """Reads a log on storage to its end, and applies it. Concurrent calls share runs."""
 
@@ -69,8 +73,13 @@ class ReadStates:
         _check_deletes(state, at, progress.log(at.log).timestamp)
         return _read_state(state, at, _read_ts(at, at.read_ts), segments, ())
 
-    async def reached(self, at: ReadPoint, deadline_s: float) -> ReadState:
+    async def reached(
+        self, at: ReadPoint, deadline_s: float, recorder: Recorder | None = None
+    ) -> ReadState:
         """The state, once it is reached and its segments are open.
+
+        Args:
+            recorder: records what has to be waited for, where the caller asked for it.
 
         Raises:
             StalePlan: it will never be here again.
@@ -79,6 +88,8 @@ class ReadStates:
         """
         progress = self._progress
         read_ts = at.read_ts
+        if recorder is not None:
+            self._note_waits(recorder, at)
         if at.from_storage:
             if self._catch_up is None:
                 raise NotReady("this reader cannot read the log on storage by itself")
@@ -88,6 +99,8 @@ class ReadStates:
         else:
             await self._come_to(at, deadline_s)
         state = self._state(at.collection)
+        if recorder is not None:
+            _note_misses(recorder, state, at)
         segments, failures = await self._open_all(state, at.segments)
         await self._opener.settle(state, progress.log(at.log).timestamp)
         _check_deletes(state, at, progress.log(at.log).timestamp)
@@ -122,6 +135,22 @@ class ReadStates:
             return False
         return not at.claimed or self._progress.log(at.log).timestamp >= at.read_ts
 
+    def _note_waits(self, recorder: Recorder, at: ReadPoint) -> None:
+        progress = self._progress
+        if at.from_storage:
+            recorder.begin("read_log")
+            recorder.event("log_read_from_storage", log=at.log)
+        elif not progress.has(at.log, at.read_ts, at.version):
+            applied = progress.log(at.log).timestamp
+            recorder.begin("wait_for_log")
+            recorder.event(
+                "log_wait",
+                log=at.log,
+                behind_ms=max(0, physical_ms(at.read_ts) - physical_ms(applied)),
+                version=progress.version,
+                needed_version=at.version,
+            )
+
     async def segment(self, collection: CollectionId, segment_id: SegmentId) -> OpenSegment:
         """One segment, open. Raises as `SegmentOpener.open`."""
         return await self._opener.open(self._state(collection), segment_id)
@@ -150,6 +179,15 @@ class ReadStates:
             except MishardsError as error:
                 failures.append(UnitFailure(segment_id, type(error).__name__, error.message))
         return segments, tuple(failures)
+
+
+def _note_misses(recorder: Recorder, state: CollectionState, at: ReadPoint) -> None:
+    missing = [segment for segment in at.segments if segment not in state.open]
+    recorder.leave()
+    if missing:
+        recorder.begin("open_segments").attributes = {"segments": len(missing)}
+    for segment in missing[:_MOST_MISSES]:
+        recorder.event("cache_miss", segment=segment)
 
 
 def _read_ts(at: ReadPoint, reached: Timestamp) -> Timestamp:

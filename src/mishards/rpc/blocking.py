@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mishards.core.errors import MishardsError, ProtocolError, Unavailable
+from mishards.observability.tracing import Hops
 from mishards.rpc import frames
 from mishards.rpc.address import parse_address
 from mishards.rpc.handshake import Credentials, Handshake, read_hello
@@ -49,7 +50,12 @@ class BlockingCalls:
         self._resting: dict[str, float] = {}
         self._closed = False
 
-    def ask(self, requests: Sequence[tuple[str, Message]], timeout_s: float) -> list[Reply] | None:
+    def ask(
+        self,
+        requests: Sequence[tuple[str, Message]],
+        timeout_s: float,
+        hops: Hops | None = None,
+    ) -> list[Reply] | None:
         """See `Transport.ask_now`."""
         end_s = self._monotonic_s() + timeout_s
         if self._closed or any(self._resting.get(a, 0.0) > end_s - timeout_s for a, _ in requests):
@@ -57,15 +63,18 @@ class BlockingCalls:
         asked: list[BlockingConnection] = []
         address = ""
         try:
-            for address, message in requests:
+            for place, (address, message) in enumerate(requests):
                 connection = self._connection(address, timeout_s)
                 asked.append(connection)
                 connection.used_s = self._monotonic_s()
-                connection.send(message, timeout_s)
+                trace = "" if hops is None else hops.traceparent(place)
+                connection.send(message, timeout_s, trace)
             replies = []
-            for connection in asked:
+            for place, connection in enumerate(asked):
                 address = connection.address
                 replies.append(connection.receive(max(end_s - self._monotonic_s(), 0.001)))
+                if hops is not None:
+                    hops.answered(place)
         except (OSError, MishardsError):
             for connection in asked:
                 self._drop(connection)
@@ -125,14 +134,14 @@ class BlockingConnection:
             self.close()
             raise
 
-    def send(self, message: Message, timeout_s: float) -> None:
+    def send(self, message: Message, timeout_s: float, traceparent: str = "") -> None:
         """Send a request.
 
         Raises:
             OSError: the connection is of no use any more.
         """
         self._call += 1
-        frame = frames.request_frame(frames.REQUEST, self._call, message, timeout_s, "")
+        frame = frames.request_frame(frames.REQUEST, self._call, message, timeout_s, traceparent)
         self._socket.sendall(frame)
 
     def receive(self, timeout_s: float) -> Reply:

@@ -60,15 +60,17 @@ class FramedChannel:
             connection.abandon(call)
             raise
 
-    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+    def begin(
+        self, message: Message, *, timeout_s: float, traceparent: str = ""
+    ) -> asyncio.Future[Reply] | None:
         connection = self._usable()
         if connection is None or connection.paused:
             return None
-        call, future = connection.begin(message, timeout_s, "")
+        call, future = connection.begin(message, timeout_s, traceparent)
         future.add_done_callback(partial(_abandon_cancelled, connection, call))
         return future
 
-    def call_now(self, message: Message) -> Reply | None:
+    def call_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None
 
     async def stream(self, message: Message) -> AsyncIterator[Reply]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from mishards.core.errors import ConfigError, DeadlineExceeded, NobodyListens, Unavailable
 from mishards.core.runtime import Runtime
+from mishards.observability.tracing import Hops
 from mishards.rpc.messages import Message, Reply
 from mishards.rpc.protocol import CallContext, Channel, Handler, Listener
 from mishards.rpc.serving import answer, answer_now, items
@@ -46,7 +47,10 @@ class MemoryTransport:
         return channel
 
     def ask_now(
-        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+        self,
+        requests: Sequence[tuple[str, Message]],
+        timeout_s: float,
+        hops: Hops | None = None,
     ) -> list[Reply] | None:
         return None
 
@@ -118,11 +122,13 @@ class MemoryChannel:
         except TimeoutError:
             raise DeadlineExceeded(f"{self.address}: no answer within {timeout_s:.3f} s") from None
 
-    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+    def begin(
+        self, message: Message, *, timeout_s: float, traceparent: str = ""
+    ) -> asyncio.Future[Reply] | None:
         return None
 
-    def call_now(self, message: Message) -> Reply | None:
-        return answer_now(self._listener().handler, message)
+    def call_now(self, message: Message, traceparent: str = "") -> Reply | None:
+        return answer_now(self._listener().handler, message, traceparent)
 
     async def stream(self, message: Message) -> AsyncIterator[Reply]:
         listener = self._listener()

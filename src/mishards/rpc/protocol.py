@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from mishards.observability.tracing import Hops
 from mishards.rpc.messages import Message, Reply
 
 
@@ -33,7 +34,7 @@ class Handler(Protocol):
             MishardsError: travels to the caller as the same class with the same message.
         """
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         """The answer where it can be computed at once in the calling thread, else None.
 
         Cheap work only: it blocks whoever calls. Thread-safe.
@@ -57,14 +58,16 @@ class Channel(Protocol):
             MishardsError: what the peer raised.
         """
 
-    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+    def begin(
+        self, message: Message, *, timeout_s: float, traceparent: str = ""
+    ) -> asyncio.Future[Reply] | None:
         """Send at once where that needs no waiting; None where it does: use `call` then.
 
         The future carries what `call` would give or raise; cancelling it cancels the call at the
         peer. From the loop's thread.
         """
 
-    def call_now(self, message: Message) -> Reply | None:
+    def call_now(self, message: Message, traceparent: str = "") -> Reply | None:
         """The answer without waiting where the peer is in this process and can give it at once.
 
         Thread-safe. None everywhere else.
@@ -98,13 +101,19 @@ class Transport(Protocol):
         after a break."""
 
     def ask_now(
-        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+        self,
+        requests: Sequence[tuple[str, Message]],
+        timeout_s: float,
+        hops: Hops | None = None,
     ) -> list[Reply] | None:
         """All answers to messages to different peers, got by blocking the calling thread.
 
         For threads other than the loop's. None where any answer is an error or is not there
         within `timeout_s`, or where the transport cannot: whoever needs to know more asks again
         through channels. Messages must be safe to repeat.
+
+        Args:
+            hops: records the calls, in the order of `requests`; None where nothing does.
         """
 
     async def close(self) -> None:

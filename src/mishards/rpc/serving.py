@@ -50,10 +50,10 @@ async def answer(handler: Handler, message: Message, context: CallContext) -> Re
         raise internal_error(message, error) from error
 
 
-def answer_now(handler: Handler, message: Message) -> Reply | None:
+def answer_now(handler: Handler, message: Message, traceparent: str = "") -> Reply | None:
     """As `answer`, of `handle_now`."""
     try:
-        return handler.handle_now(message)
+        return handler.handle_now(message, traceparent)
     except MishardsError:
         raise
     except Exception as error:
@@ -182,9 +182,11 @@ class ServerConnection(FrameConnection):
     def _request(self, call: int, body: memoryview) -> None:
         try:
             remaining_s, trace, message = frames.read_request(body)
-            if self._inline and (reply := answer_now(self._handler, message)) is not None:
-                self.write(frame_of(frames.REPLY, call, reply))
-                return
+            if self._inline:
+                reply = answer_now(self._handler, message, trace)
+                if reply is not None:
+                    self.write(frame_of(frames.REPLY, call, reply))
+                    return
         except MishardsError as error:
             self.write(error_frame(call, error))
             return

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mishards.core.errors import ConfigError, NobodyListens, TlsRefused, Unreachable
 from mishards.core.runtime import Runtime
+from mishards.observability.tracing import Hops
 from mishards.rpc.address import parse_address
 from mishards.rpc.blocking import BlockingCalls
 from mishards.rpc.channel import FramedChannel
@@ -96,9 +97,12 @@ class FramedTransport:
         return channel
 
     def ask_now(
-        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+        self,
+        requests: Sequence[tuple[str, Message]],
+        timeout_s: float,
+        hops: Hops | None = None,
     ) -> list[Reply] | None:
-        return self._blocking.ask(requests, timeout_s)
+        return self._blocking.ask(requests, timeout_s, hops)
 
     async def close(self) -> None:
         channels, self._channels = self._channels, {}

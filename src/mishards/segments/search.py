@@ -39,6 +39,7 @@ def search_segment(
     allowed: Bitmap | None,
     allowed_count: int,
     threads: int = _CPUS,
+    told: dict[str, Any] | None = None,
 ) -> tuple[Floats, Offsets]:
     """The nearest rows of each query. Blocking; thread-safe; releases the GIL while it compares.
 
@@ -50,6 +51,8 @@ def search_segment(
         allowed: rows that may be hit (visible and matching the filter); None for all.
         allowed_count: rows in `allowed`; ignored when that is None.
         threads: most threads for a call with many queries.
+        told: is told `method` (`index`, `brute_force`, or one after the other) and `rows_scanned`,
+            the rows compared with each query, which of an index are estimated.
 
     Returns:
         Distances float32 and row offsets int64, shape (nq, k), best first; offset -1 beyond the
@@ -62,13 +65,25 @@ def search_segment(
         allowed_count = bitmaps.count(allowed)
     if allowed is None or allowed_count == segment.rows:
         if index is not None and index.work(k, params, segment.rows) < segment.rows * _ROW_COST:
+            if told is not None:
+                told["method"] = "index"
+                told["rows_scanned"] = int(index.work(k, params, segment.rows))
             return index.search(queries, k, params, None, 0, threads)
+        if told is not None:
+            told["method"], told["rows_scanned"] = "brute_force", segment.rows
         return _exact(segment, field, metric, queries, k, None, threads)
     if index is None or index.work(k, params, allowed_count) >= allowed_count:
+        if told is not None:
+            told["method"], told["rows_scanned"] = "brute_force", allowed_count
         return _exact(segment, field, metric, queries, k, allowed, threads)
+    if told is not None:
+        told["method"] = "index"
+        told["rows_scanned"] = int(index.work(k, params, allowed_count))
     distances, offsets = index.search(queries, k, params, allowed, allowed_count, threads)
     short = np.flatnonzero(offsets[:, min(k, allowed_count) - 1] < 0)
     if len(short):
+        if told is not None:
+            told["method"], told["rows_scanned"] = "index, then brute_force", allowed_count
         exact = _exact(segment, field, metric, queries[short], k, allowed, threads)
         distances[short], offsets[short] = exact
     return distances, offsets

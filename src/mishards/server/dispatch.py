@@ -21,6 +21,7 @@ from mishards.rpc.messages import (
     Query,
     Reply,
     Search,
+    SlowTraces,
     StatusReply,
 )
 from mishards.rpc.protocol import CallContext, Handler
@@ -48,7 +49,10 @@ class RoleDispatcher:
         self._roles[role] = handler
 
     def _role(self, message: Message) -> Handler:
-        name = "reader" if isinstance(message, _READS) else "writer"
+        if isinstance(message, SlowTraces):
+            name = "proxy"
+        else:
+            name = "reader" if isinstance(message, _READS) else "writer"
         handler = self._roles.get(name)
         if handler is None:
             raise NotReady(f"node {self._node_id} is no {name}, or not yet")
@@ -65,10 +69,10 @@ class RoleDispatcher:
             return await self._drill(message)
         return await self._role(message).handle(message, context)
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         if isinstance(message, _OF_THE_NODE):
             return None
-        return self._role(message).handle_now(message)
+        return self._role(message).handle_now(message, traceparent)
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
         return self._role(message).stream(message, context)

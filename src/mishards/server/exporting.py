@@ -44,7 +44,7 @@ def open_exports(config: TracingConfig, node: Node, metrics: Metrics) -> ExportQ
     """
     if not config.exporter or "proxy" not in node.roles:
         return None
-    if node.traces is None:
+    if node.traces is None or not node.traces.records:
         raise ConfigError("tracing.exporter needs tracing.record = true")
     exporter = open_exporter(
         config.exporter,

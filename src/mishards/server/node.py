@@ -88,7 +88,7 @@ class Node:
         self.proxy: Proxy | None = None
         self.slow = SlowTraces(config.tracing.slow_kept)
         self.traces = self._tracer()
-        """What records the calls of clients; None where nothing does."""
+        """What records the calls of clients; None where there are none."""
         self._followers: Followers | None = None
         self._listener: Listener | None = None
         self._presence: Presence | None = None
@@ -96,7 +96,7 @@ class Node:
 
     def _tracer(self) -> Tracer | None:
         config = self._config.tracing
-        if "proxy" not in self.roles or not config.record:
+        if "proxy" not in self.roles:
             return None
         return Tracer(
             self._seams.runtime,
@@ -104,6 +104,7 @@ class Node:
             share=config.sample,
             slow_s=config.slow_ms / 1000,
             takers=[self.slow.take],
+            record=config.record,
         )
 
     @property
@@ -285,6 +286,7 @@ class Node:
             self._policy,
             self.id,
             self._config.recall,
+            self.slow,
         )
         if self._config.recall.share:
             checks = self.proxy.recall_guard.run()

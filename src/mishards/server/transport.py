@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mishards.core.errors import ConfigError
+from mishards.observability.tracing import Hops
 from mishards.rpc.address import advertised
 from mishards.rpc.memory import MemoryTransport
 from mishards.rpc.messages import Message, Reply
@@ -47,11 +48,14 @@ class OwnFirstTransport:
         return self._own.get(address) or self._outer.channel(address)
 
     def ask_now(
-        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+        self,
+        requests: Sequence[tuple[str, Message]],
+        timeout_s: float,
+        hops: Hops | None = None,
     ) -> list[Reply] | None:
         if any(address in self._own for address, _ in requests):
             return None
-        return self._outer.ask_now(requests, timeout_s)
+        return self._outer.ask_now(requests, timeout_s, hops)
 
     async def close(self) -> None:
         for listener in self._inner_listeners:

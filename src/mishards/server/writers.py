@@ -121,7 +121,7 @@ class Writers:
             return merged_status(self._node_id, [c.status() for c in self._candidates.values()])
         return await self._of(message).handle(message, context)
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return self._of(message).handle_now(message)
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:

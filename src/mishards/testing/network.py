@@ -26,6 +26,7 @@ from mishards.core.errors import (
     Unavailable,
     error_class,
 )
+from mishards.observability.tracing import Hops
 from mishards.rpc.messages import (
     AllocateTimestamp,
     DdlOnce,
@@ -170,7 +171,10 @@ class SimulatedTransport:
         return SimulatedChannel(self._network, self._host, self._process, address)
 
     def ask_now(
-        self, requests: Sequence[tuple[str, Message]], timeout_s: float
+        self,
+        requests: Sequence[tuple[str, Message]],
+        timeout_s: float,
+        hops: Hops | None = None,
     ) -> list[Reply] | None:
         return None
 
@@ -206,10 +210,12 @@ class SimulatedChannel:
                 self._network.asked.end(ask, reply)
         return reply
 
-    def call_now(self, message: Message) -> Reply | None:
+    def call_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None
 
-    def begin(self, message: Message, *, timeout_s: float) -> asyncio.Future[Reply] | None:
+    def begin(
+        self, message: Message, *, timeout_s: float, traceparent: str = ""
+    ) -> asyncio.Future[Reply] | None:
         return None
 
     async def stream(self, message: Message) -> AsyncIterator[Reply]:

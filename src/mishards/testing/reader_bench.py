@@ -319,13 +319,13 @@ class Bench:
         )
         return Search(at=at, field="vector", queries=flat.tobytes(), nq=len(flat), k=k, **more)
 
-    async def call(self, message: Any, timeout_s: float = 5.0) -> Any:
+    async def call(self, message: Any, timeout_s: float = 5.0, traceparent: str = "") -> Any:
         """The answer, first at once and else by waiting, as a transport does."""
-        answer = self.reader.handle_now(message)
+        answer = self.reader.handle_now(message, traceparent)
         if answer is not None:
             return answer
         return await self.reader.handle(
-            message, CallContext(self.runtime.monotonic_s() + timeout_s)
+            message, CallContext(self.runtime.monotonic_s() + timeout_s, traceparent)
         )
 
     async def search(self, queries: Any, k: int = 3, **more: Any) -> list[list[tuple[Any, float]]]:

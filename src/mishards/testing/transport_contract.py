@@ -81,7 +81,7 @@ class ScriptedHandler:
             case _:
                 raise KeyError("a defect")
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         if isinstance(message, AllocateTimestamp):
             return TimestampReply(timestamp=Timestamp(-message.count))
         return None

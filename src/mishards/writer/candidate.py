@@ -173,7 +173,7 @@ class Candidate:
                 return await self.hand_over(heir)
         return await self._reigning().handle(message, context)
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None if self._writer is None else self._writer.handle_now(message)
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:

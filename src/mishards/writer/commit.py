@@ -26,10 +26,11 @@ from mishards.core.timestamps import TimestampAllocator
 from mishards.log.entry import Entry, Mutation
 from mishards.log.store import LogStore
 from mishards.metadata.snapshot import MetadataSnapshot
+from mishards.observability.tracing import Recorder
 from mishards.rpc.messages import Write, Written
 from mishards.writer.admission import check_target
 from mishards.writer.config import WriterConfig
-from mishards.writer.pending import Pending, WriteQueue
+from mishards.writer.pending import GroupTimes, Pending, WriteQueue
 from mishards.writer.tokens import TokenWindow
 from mishards.writer.waiters import TimestampWaiters
 
@@ -52,8 +53,10 @@ class GroupCommit:
         snapshot: Callable[[], MetadataSnapshot],
         on_durable: OnDurable,
         on_fenced: Callable[[MishardsError], None],
+        now_ns: Callable[[], int],
     ) -> None:
         """`on_durable` is told of each entry once, in order, before its writers are."""
+        self._now_ns = now_ns
         self.next_seq = next_seq
         self.ceiling = ceiling
         """Timestamps up to this may be given away."""
@@ -83,8 +86,11 @@ class GroupCommit:
         if self._unsure:
             self._wake.set()
 
-    async def write(self, message: Write) -> Written:
+    async def write(self, message: Write, recorder: Recorder | None = None) -> Written:
         """Make a checked mutation durable; once, however often its token comes.
+
+        Args:
+            recorder: records what it waited for, where the caller asked for it.
 
         Raises:
             TooManyRequests: too much is waiting.
@@ -98,7 +104,13 @@ class GroupCommit:
         pending = self._queue.find(message.token)
         if pending is None:
             pending = self._enqueue(message)
-        return await pending.wait()
+        if recorder is None:
+            return await pending.wait()
+        queued_ns = self._now_ns()
+        try:
+            return await pending.wait()
+        finally:
+            _record(recorder, queued_ns, pending.times)
 
     async def cover(self, timestamp: Timestamp) -> None:
         """Return once `timestamp`, which was allocated, may be given away.
@@ -162,11 +174,20 @@ class GroupCommit:
 
         An empty one settles what is unsure, raises the ceiling, and reaches a timestamp.
         """
+        times = GroupTimes(self._now_ns(), len(group))
+        for pending in group:
+            pending.times = times
         try:
             group = [pending for pending in group if self._prepare(pending)]
             while group or self._is_owing:
                 entry = self._entry(group)
-                self._adopt(entry, await self._store(entry))
+                raw = await self._store(entry)
+                if group:
+                    times.appended_ns = self._now_ns()
+                    times.seq, times.bytes = entry.seq, len(raw)
+                self._adopt(entry, raw)
+                if group:
+                    times.pushed_ns = self._now_ns()
                 for pending in group:
                     self._answer(pending, entry)
                 group = []
@@ -258,6 +279,24 @@ class GroupCommit:
         if pending.mutation is not None:
             pending.resolve(written(entry, pending.mutation))
         self._queue.done(pending)
+
+
+def _record(recorder: Recorder, queued_ns: int, times: GroupTimes | None) -> None:
+    """What a mutation's way into the log was made of."""
+    if times is None:
+        return
+    recorder.add("group_commit_wait", queued_ns, max(queued_ns, times.taken_ns))
+    if times.appended_ns:
+        recorder.add(
+            "append",
+            times.taken_ns,
+            times.appended_ns,
+            entry=times.seq,
+            bytes=times.bytes,
+            mutations=times.mutations,
+        )
+    if times.pushed_ns:
+        recorder.add("push", times.appended_ns, times.pushed_ns)
 
 
 def written(entry: Entry, mutation: Mutation) -> Written:

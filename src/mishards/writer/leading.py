@@ -112,6 +112,7 @@ class Leading:
             lambda: self.catalog.snapshot,
             self._on_durable,
             on_fenced,
+            runtime.now_ns,
         )
         self.flusher = Flusher(
             runtime,

@@ -16,11 +16,31 @@ from mishards.rpc.messages import Write, Written
 Waiter = asyncio.Future[Written]
 
 
+class GroupTimes:
+    """What became of a group, in Unix time in nanoseconds; 0 for what did not.
+
+    Attributes:
+        taken_ns: it was taken from the queue.
+        appended_ns: its entry is durable.
+        pushed_ns: those who follow the log were told.
+    """
+
+    __slots__ = ("appended_ns", "bytes", "mutations", "pushed_ns", "seq", "taken_ns")
+
+    def __init__(self, taken_ns: int, mutations: int) -> None:
+        self.taken_ns = taken_ns
+        self.appended_ns = self.pushed_ns = 0
+        self.seq = self.bytes = 0
+        self.mutations = mutations
+
+
 class Pending:
-    """One mutation and its waiters; `mutation` once it has a timestamp."""
+    """One mutation and its waiters; `mutation` once it has a timestamp, `times` once it is in a
+    group."""
 
     def __init__(self, message: Write) -> None:
         self.message = message
+        self.times: GroupTimes | None = None
         self.size_bytes = len(message.rows) + len(message.keys)
         self.mutation: Mutation | None = None
         self._waiters: list[Waiter] = []

@@ -13,6 +13,8 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, get_args
 
+import msgspec
+
 from mishards.cluster.peers import Peers
 from mishards.cluster.publishing import LogPublisher
 from mishards.core.errors import (
@@ -27,6 +29,7 @@ from mishards.core.ids import DDL_LOG, EntrySeq, Epoch, LogId, MetadataVersion, 
 from mishards.core.runtime import Runtime
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
+from mishards.observability.tracing import PeerTraces, Recorder
 from mishards.rpc.messages import (
     AllocateTimestamp,
     Committed,
@@ -111,6 +114,7 @@ class Writer:
         self._leading: Leading | None = None
         self._refusal: MishardsError | None = NotReady(f"writer {node_id!r} has not started")
         self._fenced = asyncio.Event()
+        self._traces = PeerTraces(runtime.now_ns, node_id)
         self._calls = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -217,13 +221,17 @@ class Writer:
         self._calls += 1
         self._quiet.clear()
         try:
+            if isinstance(message, Write):
+                return await _write(
+                    leading, message, self._traces.begin("write", context.traceparent)
+                )
             return await method(leading, message)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._quiet.set()
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         leading = self._leading
         if leading is None or self._refusal is not None or not self._unrivalled:
             return None
@@ -272,10 +280,17 @@ class Writer:
             self._leading.stop(self._refusal)
 
 
-async def _write(leading: Leading, message: Write) -> Reply:
+async def _write(leading: Leading, message: Write, recorder: Recorder | None = None) -> Reply:
+    if recorder is not None:
+        recorder.begin("check_write")
     await leading.catalog.reach(message.version)
     check_write(leading.catalog.snapshot, message)
-    return await leading.commit.write(message)
+    if recorder is None:
+        return await leading.commit.write(message)
+    recorder.leave()
+    written = await leading.commit.write(message, recorder)
+    # The answer is remembered for those who repeat the write: theirs has no trace.
+    return msgspec.structs.replace(written, trace=recorder.given_back())
 
 
 async def _newest_timestamp(leading: Leading, message: NewestTimestamp) -> Reply:

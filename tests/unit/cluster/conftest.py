@@ -137,7 +137,7 @@ class Leader:
     async def handle(self, message: Message, context: CallContext) -> Reply:
         raise NotImplementedError
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:

@@ -37,7 +37,7 @@ class Peer:
             raise self.error
         return Introduction(node=self.node)
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         return None
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:

@@ -10,9 +10,9 @@ from mishards.observability import tracing
 from mishards.observability.spans import Span, Trace
 from mishards.observability.tracing import (
     Hops,
+    PeerTraces,
     Recorder,
     current,
-    peer_recorder,
     recorded,
     recording,
 )
@@ -75,6 +75,21 @@ def test_between_stages_the_root_is_the_stage(made: Callable[..., Recorder]) -> 
     assert routing.end_ns < root.events[0].at_ns < root.end_ns
 
 
+def test_what_was_in_vain_is_put_apart(made: Callable[..., Recorder]) -> None:
+    recorder = made()
+    recorder.begin("get_routing")
+    recorder.begin("do_search")
+    recorder.open("search_a")
+    recorder.fold("in_thread")
+    recorder.begin("get_routing")
+    recorder.end()
+    trace = recorder.trace()
+    assert children(trace, trace.root) == ["in_thread", "get_routing"]
+    (vain,) = (span for span in trace.spans if span.name == "in_thread")
+    assert children(trace, vain) == ["get_routing", "do_search"]
+    assert trace.root.start_ns == vain.start_ns < vain.end_ns < trace.root.end_ns
+
+
 def test_spans_beside_one_another_have_ends_and_errors_of_their_own(
     made: Callable[..., Recorder],
 ) -> None:
@@ -101,7 +116,8 @@ def test_a_peers_spans_go_below_the_call_that_asked_it(
     recorder = made()
     recorder.begin("do_search")
     hops = Hops(recorder, ["search_a", "search_b"])
-    peer = peer_recorder("search", "reader", clock, 9_000, hops.traceparent(1))
+    peer = PeerTraces(clock, "reader").begin("search", hops.traceparent(1))
+    assert peer is not None
     peer.begin("search_segment").attributes = {"rows": 5, "index": "HNSW"}
     recorder.adopt(memoryview(peer.given_back()))
     hops.answered(1)
@@ -129,7 +145,8 @@ def test_joint_work_is_in_each_ones_trace(made: Callable[..., Recorder]) -> None
 
 
 def test_a_peer_gives_back_no_more_than_it_may(made: Callable[..., Recorder], clock: Clock) -> None:
-    peer = peer_recorder("search", "reader", clock, 1, made().traceparent(made().root))
+    peer = PeerTraces(clock, "reader").begin("search", made().traceparent(made().root))
+    assert peer is not None
     for _ in range(tracing.MOST_SPANS + 50):
         if not peer.is_full:
             peer.begin("search_segment")

@@ -39,7 +39,7 @@ class Leader:
             return Flushed(segments={}, timestamp=Timestamp(1), version=NEVER_SEEN)
         return Committed(version=NEVER_SEEN)
 
-    def handle_now(self, message: Message) -> None:
+    def handle_now(self, message: Message, traceparent: str = "") -> None:
         return None
 
 

@@ -41,7 +41,9 @@ class Peers:
         peers = self
 
         class Way:
-            async def call(self, message: m.Message, *, timeout_s: float) -> m.Reply:
+            async def call(
+                self, message: m.Message, *, timeout_s: float, traceparent: str = ""
+            ) -> m.Reply:
                 peers.asked.append((address, message))
                 if address in peers.dying:
                     raise peers.dying[address]

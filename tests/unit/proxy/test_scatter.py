@@ -1,6 +1,7 @@
 """Fail-over and hedging: only what failed is sent again, and every unit is answered for once."""
 
 import asyncio
+import time
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from mishards.core.errors import (
 )
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
+from mishards.observability.tracing import Recorder, recorded, recording
 from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.hedging import HedgeClock
@@ -59,10 +61,10 @@ class FakeTransport:
         transport, node = self, address.removeprefix("mem://")
 
         class Channel:
-            def begin(self, message, *, timeout_s):
+            def begin(self, message, *, timeout_s, traceparent=""):
                 return None
 
-            async def call(self, message, *, timeout_s):
+            async def call(self, message, *, timeout_s, traceparent=""):
                 transport.calls.append((node, message.units))
                 return await transport.answers[node](message.units)
 
@@ -251,3 +253,49 @@ def test_hedges_stay_within_their_budget():
     allowed = sum(hedges.take() for _ in range(1_000))
     assert allowed == 0
     assert hedges._hedged <= 0.05 * hedges._sent
+
+
+def traced(answers, preferences, **options):
+    """Run one scatter, recorded; the spans of its calls by reader, and the events beside them."""
+    recorder = Recorder("Search", "proxy", time.time_ns, "0" * 32, 0, 1)
+    recorder.begin("do_search")
+    before = recording(recorder)
+    try:
+        scatter(answers, preferences, **options)
+    finally:
+        recorded(before)
+    recorder.end()
+    _, stage, *calls = recorder.trace().spans
+    assert {call.parent_id for call in calls} <= {stage.span_id}
+    return {call.attributes["reader"]: call for call in calls}, stage.events
+
+
+def test_each_call_is_recorded():
+    calls, events = traced({"a": serving("a"), "b": serving("b")}, {1: ("a", "b"), 2: ("b", "a")})
+    assert sorted(calls) == ["a", "b"]
+    assert [call.error for call in calls.values()] == ["", ""]
+    assert not events
+
+
+def test_a_failed_call_and_its_retry_are_recorded():
+    calls, events = traced(
+        {"a": raising(Unavailable("gone")), "b": serving("b")}, {1: ("a", "b"), 2: ("a", "b")}
+    )
+    assert (calls["a"].error, calls["b"].error) == ("Unavailable: gone", "")
+    assert calls["a"].end_ns <= calls["b"].start_ns
+    (retry,) = events
+    assert (retry.name, retry.attributes["reader"]) == ("retry", "a")
+    assert retry.attributes["units"] == 2
+
+
+def test_a_hedge_is_recorded():
+    config = ProxyConfig(hedge_least_ms=1, hedge_budget=1.0)
+    calls, events = traced(
+        {"a": never(), "b": serving("b")},
+        {1: ("a", "b")},
+        config=config,
+        hedges=warm_hedges(config),
+    )
+    assert [(event.name, event.attributes["reader"]) for event in events] == [("hedge", "a")]
+    assert calls["b"].error == ""
+    assert calls["a"].start_ns < calls["b"].start_ns

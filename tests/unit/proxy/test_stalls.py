@@ -48,10 +48,10 @@ class Cluster:
         cluster = self
 
         class Channel:
-            def begin(self, message, *, timeout_s):
+            def begin(self, message, *, timeout_s, traceparent=""):
                 return None
 
-            async def call(self, message, *, timeout_s):
+            async def call(self, message, *, timeout_s, traceparent=""):
                 cluster.asked.append((address, type(message).__name__))
                 try:
                     async with asyncio.timeout(timeout_s):

@@ -22,7 +22,7 @@ class Echo:
         assert isinstance(message, AllocateTimestamp)
         return TimestampReply(timestamp=message.count)  # type: ignore[arg-type]
 
-    def handle_now(self, message: Message) -> Reply | None:
+    def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         assert isinstance(message, AllocateTimestamp)
         if message.count % 2:
             return None

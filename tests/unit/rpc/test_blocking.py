@@ -34,7 +34,7 @@ class Answering:
             raise self.error
         return TimestampReply(timestamp=self.number)
 
-    def handle_now(self, message):
+    def handle_now(self, message, traceparent=""):
         return None
 
     def stream(self, message, context):

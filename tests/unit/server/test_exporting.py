@@ -26,6 +26,7 @@ class Node:
     def __init__(self, *roles: str, traced: bool = True) -> None:
         self.roles = roles
         self.traces: Any = self if traced else None
+        self.records = True
         self.takers: list[Any] = []
         self.members = MembershipView()
 

@@ -20,36 +20,48 @@ from mishards.api.milvus.encode_answers import (
     encode_upsert,
 )
 from mishards.api.milvus.handler import Handler
+from mishards.api.milvus.traced import describe, explanation
 from mishards.core.errors import CollectionNotFound
+from mishards.observability import tracing
 from mishards.proxy.calls import ProxyApi
 
 
 async def insert(proxy: ProxyApi, request: Any) -> bytes:
     """Serves `Insert`."""
     view = proxy.snapshot.resolve(request.db_name, request.collection_name)
-    return encode_insert(await proxy.insert(decode_insert(request, view)))
+    call = decode_insert(request, view)
+    describe(tracing.current(), call)
+    return encode_insert(await proxy.insert(call))
 
 
 async def upsert(proxy: ProxyApi, request: Any) -> bytes:
     """Serves `Upsert`."""
     view = proxy.snapshot.resolve(request.db_name, request.collection_name)
-    return encode_upsert(await proxy.upsert(decode_upsert(request, view)))
+    call = decode_upsert(request, view)
+    describe(tracing.current(), call)
+    return encode_upsert(await proxy.upsert(call))
 
 
 async def delete(proxy: ProxyApi, request: Any) -> bytes:
     """Serves `Delete`."""
-    return encode_delete(await proxy.delete(decode_delete(request)))
+    call = decode_delete(request)
+    describe(tracing.current(), call)
+    return encode_delete(await proxy.delete(call))
 
 
 async def search(proxy: ProxyApi, request: Any) -> bytes:
     """Serves `Search`."""
     call, round_decimal = decode_search(request)
-    return encode_search(await proxy.search(call), call.collection, round_decimal)
+    describe(tracing.current(), call)
+    answer = await proxy.search(call)
+    why = explanation(tracing.current(), call, answer)
+    return encode_search(answer, call.collection, round_decimal, why)
 
 
 async def query(proxy: ProxyApi, request: Any) -> bytes:
     """Serves `Query`."""
     call, collection_id = decode_query(request)
+    describe(tracing.current(), call)
     if collection_id:
         current = proxy.snapshot.resolve(call.database, call.collection).id
         if collection_id != current:

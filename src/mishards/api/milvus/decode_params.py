@@ -21,6 +21,7 @@ _UNLIMITED = -1
 """How clients write a query's limit that is none."""
 
 _ALLOW_PARTIAL = "allow_partial_results"
+_EXPLAIN = "explain"
 _HARMLESS = frozenset({"cluster_id", "collection_id", "nq"})
 _ABSENT = frozenset({"", "false", "none", "null"})
 """Values, in lower case, by which clients say that they do not use an option."""
@@ -63,6 +64,7 @@ class SearchParams(msgspec.Struct, frozen=True, kw_only=True):
         round_decimal: decimals that scores are rounded to; -1 leaves them as they are.
         params: what is left for the index family.
         allow_partial: `allow_partial_results`; None where it is not given.
+        explain: the answer is to say what was done and why.
     """
 
     field: str = ""
@@ -73,6 +75,7 @@ class SearchParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_growing: bool = False
     params: dict[str, Any] = {}
     allow_partial: bool | None = None
+    explain: bool = False
 
 
 class QueryParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +114,7 @@ def search_params(pairs: tuple[tuple[str, str], ...]) -> SearchParams:
     partial = _agreed(
         _ALLOW_PARTIAL, outer.pop(_ALLOW_PARTIAL, None), inner.pop(_ALLOW_PARTIAL, None)
     )
+    explain = _agreed(_EXPLAIN, outer.pop(_EXPLAIN, None), inner.pop(_EXPLAIN, None))
     for name, value in outer.items():
         _refuse(name, value)
     for name, value in inner.items():
@@ -128,6 +132,7 @@ def search_params(pairs: tuple[tuple[str, str], ...]) -> SearchParams:
         ignore_growing=_boolean("ignore_growing", growing),
         params={name: value for name, value in inner.items() if name not in _UNSERVED},
         allow_partial=None if partial is None else _boolean(_ALLOW_PARTIAL, partial),
+        explain=_boolean(_EXPLAIN, explain),
     )
 
 

@@ -99,6 +99,7 @@ def _decode_shape(request: Any, database: str, shape: bytes) -> tuple[SearchCall
         params=params.params,
         shape=shape,
         allow_partial=params.allow_partial,
+        explain=params.explain,
     )
     return call, params.round_decimal
 

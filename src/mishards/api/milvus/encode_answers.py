@@ -21,12 +21,15 @@ _MOST_WORDS = 4_000
 _SCORES = schema_pb2.SearchResultData.DESCRIPTOR.fields_by_name["scores"].number
 
 
-def encode_search(answer: SearchAnswer, collection: str, round_decimal: int = -1) -> bytes:
+def encode_search(
+    answer: SearchAnswer, collection: str, round_decimal: int = -1, explanation: str = ""
+) -> bytes:
     """A successful `SearchResults`.
 
     Args:
         collection: the name that the client used.
         round_decimal: decimals to round scores to; -1 leaves them as they are.
+        explanation: what was done and why, as JSON; empty where nobody asked.
     """
     response = milvus_pb2.SearchResults(
         collection_name=collection, session_ts=answer.read_ts, status={}
@@ -52,6 +55,10 @@ def encode_search(answer: SearchAnswer, collection: str, round_decimal: int = -1
         _tell_coverage(response.status, answer.coverage)
         # The one place for a number per query that pymilvus hands on.
         results.recalls.extend([answer.coverage.share] * len(counts))
+    if explanation:
+        response.status.extra_info["explain"] = explanation
+        # The one text that pymilvus hands on; see `mishards.client.explain`.
+        results.search_iterator_v2_results.token = explanation
     if answer.output:
         results.output_fields.extend(answer.output)
     if answer.columns is not None:

@@ -16,7 +16,7 @@ from mishards.api.milvus.decode_reads import decode_search
 from mishards.api.milvus.edge.protocol import EdgeCall
 from mishards.api.milvus.encode_answers import encode_search
 from mishards.api.milvus.status import failure
-from mishards.api.milvus.traced import begun, ended
+from mishards.api.milvus.traced import begun, begun_to_explain, describe, ended, explanation
 from mishards.core.errors import InvalidParameter, MishardsError
 from mishards.observability.tracing import Recorder, TraceSink, recorded, recording
 from mishards.proxy.calls import ProxyApi, SearchAnswer, SearchCall
@@ -56,7 +56,10 @@ def searches_now(
     for place, (payload, database, start) in enumerate(requests):
         recorder = None if traces is None else begun(traces, "Search", start)
         try:
-            decoded.append(_decoded(payload, database, recorder))
+            made = _decoded(payload, database, recorder)
+            if made.call.explain and recorder is None:
+                made = made._replace(recorder=begun_to_explain(traces, start))
+            decoded.append(made)
             places.append(place)
         except Exception as error:
             answers[place] = _failed(traces, recorder, error)
@@ -74,7 +77,9 @@ def _decoded(payload: bytes, database: str, recorder: Recorder | None) -> _Decod
         raise InvalidParameter(f"the request is no SearchRequest: {error}") from error
     if recorder is not None:
         recorder.root.attributes["request_bytes"] = len(payload)
-    return _Decoded(*decode_search(request, database), recorder)
+    call, round_decimal = decode_search(request, database)
+    describe(recorder, call)
+    return _Decoded(call, round_decimal, recorder)
 
 
 def _together(proxy: ProxyApi, group: Sequence[_Decoded], traces: TraceSink | None) -> list[Answer]:
@@ -102,8 +107,7 @@ def _alone(proxy: ProxyApi, one: _Decoded, traces: TraceSink | None) -> Answer:
     except Exception as error:
         return _failed(traces, one.recorder, error)
     if one.recorder is not None:
-        one.recorder.leave()
-        one.recorder.event("to_loop")
+        one.recorder.fold("in_thread")
     return one.recorder
 
 
@@ -130,7 +134,9 @@ def _joint(recorders: Sequence[Recorder | None]) -> None:
 
 
 def _encoded(answer: SearchAnswer, one: _Decoded, traces: TraceSink | None) -> bytes:
-    data = encode_search(answer, one.call.collection, one.round_decimal)
+    call = one.call
+    why = explanation(one.recorder, call, answer) if call.explain else ""
+    data = encode_search(answer, call.collection, one.round_decimal, why)
     if one.recorder is not None:
         one.recorder.root.attributes["answer_bytes"] = len(data)
         ended(traces, one.recorder)

@@ -47,7 +47,7 @@ async def open_edge(
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         tls_client_ca=config.tls_client_ca,
-        trace_context=traces is not None,
+        trace_context=traces is not None and traces.records,
         max_message_bytes=config.max_message_bytes,
         grace_s=config.drain_s,
     )

@@ -34,7 +34,7 @@ from mishards.api.milvus.handler import Handle, Handler
 from mishards.api.milvus.health import CHECK, WATCH, HealthService
 from mishards.api.milvus.searches_now import searches_now
 from mishards.api.milvus.status import failure, status_field
-from mishards.api.milvus.traced import begun, ended
+from mishards.api.milvus.traced import begun, begun_to_explain, ended
 from mishards.core.errors import InvalidParameter, Unimplemented
 from mishards.observability.tracing import Recorder, TraceSink, TraceStart, recorded, recording
 from mishards.proxy.calls import ProxyApi
@@ -116,6 +116,8 @@ class MilvusServicer:
             # Of a field that stands twice the last counts: the request's own name wins.
             payload = _text_field(served.database_tag, database) + payload
         recorder = begun(self._traces, served.name, start)
+        if recorder is None and served.name == "Search" and b"explain" in payload:
+            recorder = begun_to_explain(self._traces)
         if recorder is None:
             return await self._answer(served, served.handle, payload)
         return await self._traced(served, served.handle, payload, recorder)

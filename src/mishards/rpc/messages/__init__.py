@@ -58,8 +58,10 @@ from mishards.rpc.messages.nodes import (
     NodeStatus,
     PrepareTakeover,
     RecallSeen,
+    SlowTraces,
     StatusReply,
     TakeOver,
+    Traces,
 )
 from mishards.rpc.messages.reads import (
     Fetch,
@@ -140,10 +142,12 @@ __all__ = [
     "Rows",
     "Search",
     "SearchPartial",
+    "SlowTraces",
     "StatusReply",
     "TakeOver",
     "Tick",
     "TimestampReply",
+    "Traces",
     "TruncateCollection",
     "UnitFailure",
     "Write",
@@ -173,6 +177,7 @@ Message = (
     | Introduce
     | Examine
     | Drill
+    | SlowTraces
 )
 Reply = (
     Written
@@ -193,4 +198,5 @@ Reply = (
     | Introduction
     | Condition
     | DrillBegun
+    | Traces
 )

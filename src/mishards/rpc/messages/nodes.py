@@ -14,6 +14,7 @@ from mishards.core.ids import (
     Timestamp,
 )
 from mishards.discovery.protocol import NodeInfo
+from mishards.observability.spans import Trace
 from mishards.rpc.messages.form import Form
 
 
@@ -57,6 +58,18 @@ class Introduction(Form, frozen=True, kw_only=True, tag="introduction"):
     """What the node would say of itself in a registry."""
 
     node: NodeInfo
+
+
+class SlowTraces(Form, frozen=True, kw_only=True, tag="slow_traces"):
+    """Ask a proxy for the slow and failed requests that it remembers, the newest `most`."""
+
+    most: int = 100
+
+
+class Traces(Form, frozen=True, kw_only=True, tag="traces"):
+    """Requests as they were recorded, newest first."""
+
+    traces: tuple[Trace, ...]
 
 
 class NodeStatus(Form, frozen=True, kw_only=True, tag="node_status"):

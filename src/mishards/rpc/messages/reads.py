@@ -91,6 +91,8 @@ class SearchPartial(Form, frozen=True, kw_only=True, tag="search_partial"):
         columns: Arrow IPC of the output columns, a row per hit; empty when none were asked for.
         failures: units that were not served; all others were.
         read_ts: the state they were read at.
+        trace: what the reader recorded, where the call came with a trace context: see
+            `observability.tracing.Recorder.given_back`.
     """
 
     counts: Raw
@@ -102,6 +104,7 @@ class SearchPartial(Form, frozen=True, kw_only=True, tag="search_partial"):
     columns: Raw = b""
     failures: tuple[UnitFailure, ...] = ()
     read_ts: Timestamp = Timestamp(0)
+    trace: Raw = b""
 
 
 class Fetch(Form, frozen=True, kw_only=True, tag="fetch"):
@@ -119,6 +122,7 @@ class Rows(Form, frozen=True, kw_only=True, tag="rows"):
 
     columns: Raw
     failures: tuple[UnitFailure, ...] = ()
+    trace: Raw = b""
 
 
 class Query(Form, frozen=True, kw_only=True, tag="query"):
@@ -146,3 +150,4 @@ class QueryPartial(Form, frozen=True, kw_only=True, tag="query_partial"):
     count: int = 0
     failures: tuple[UnitFailure, ...] = ()
     read_ts: Timestamp = Timestamp(0)
+    trace: Raw = b""

@@ -42,11 +42,13 @@ class Written(Form, frozen=True, kw_only=True, tag="written"):
 
     Attributes:
         auto_id_start: first of the primary keys given to the rows, where the schema has auto ids.
+        trace: what the writer recorded; as in `SearchPartial`.
     """
 
     timestamp: Timestamp
     seq: EntrySeq
     auto_id_start: int | None = None
+    trace: Raw = b""
 
 
 class NewestTimestamp(Form, frozen=True, kw_only=True, tag="newest"):
