@@ -25,7 +25,7 @@ from mishards.testing.client_rows import connected, contents, create, insert
 from mishards.testing.local_cluster import LocalCluster, wait_for
 
 ALL = dict.fromkeys(("I1", "I2", "I3", "I4", "I5", "I7", "I9"), True)
-BRIEF = ("--seconds", "0.5", "--calm", "0.5", "--clients", "2")
+BRIEF = ("--seconds", "0.5", "--calm", "0.3", "--clients", "2")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def config_of(data: Path) -> Config:
 
 
 def brief(name: str, seconds: float = 0.5) -> Order:
-    return Order(KINDS[name], seconds=seconds, calm_s=0.5, clients=2)
+    return Order(KINDS[name], seconds=seconds, calm_s=0.3, clients=2)
 
 
 def drilled(cluster: LocalCluster, order: Order) -> Report:
@@ -130,7 +130,7 @@ def test_it_asks_for_consent_and_tells_the_verdict(sound: LocalCluster) -> None:
 
 def test_an_interrupted_drill_cleans_up(sound: LocalCluster) -> None:
     all_serve(sound)
-    drill = sound.start("drill", "cut-storage", "--seconds", "50", "--calm", "0.5", "--yes")
+    drill = sound.start("drill", "cut-storage", "--seconds", "50", "--calm", "0.3", "--yes")
     wait_for(lambda: "keep storage from" in drill.output(), "storage is kept away")
     assert [name for name in collections(sound) if name.startswith(PREFIX)]
     drill.interrupt()

@@ -48,7 +48,7 @@ def drill(
         typer.Option(help="How long a pause or a cut lasts; how long a kill is watched at least."),
     ] = 5.0,
     calm: Annotated[
-        float, typer.Option(help="Seconds that are measured before, and after.", min=0.5)
+        float, typer.Option(help="Seconds that are measured before, and after.", min=0.1)
     ] = 3.0,
     clients: Annotated[int, typer.Option(help="Clients at work.", min=1, max=32)] = 3,
     patience: Annotated[

@@ -25,8 +25,8 @@ LEVELS = (
     ConsistencyLevel.BOUNDED,
     ConsistencyLevel.EVENTUALLY,
 )
-_SEGMENTS = 4
-_CALLS_PER_SEGMENT = 12
+_SEGMENTS = 3
+_CALLS_PER_SEGMENT = 10
 _TIMEOUT_S = 10.0
 _DROP_S = 20.0
 _PAUSE_S = 0.5
