@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import grpc
 from pymilvus import MilvusClient, MilvusException
 
+from mishards.core.errors import Unavailable
 from mishards.metadata.models import ConsistencyLevel
 from mishards.testing.recorded import Workload
 
@@ -53,19 +54,26 @@ class Shadow:
         return MilvusClient(uri, **self.work.options)
 
     def create(self) -> None:
-        """Make and load it, empty."""
-        self.work.create()
+        """Make and load it, empty.
+
+        Raises:
+            Unavailable: the cluster does not take it.
+        """
+        with _told("the drill's collection cannot be made"):
+            self.work.create()
 
     def fill(self) -> None:
-        """Some rows, in several sealed segments."""
-        writer, client = self.work.client("first"), self._connect(self.work.uris[0])
+        """Some rows, in several sealed segments. Raises as `create`."""
+        with _told("no proxy answers"):
+            writer, client = self.work.client("first"), self._connect(self.work.uris[0])
         try:
             for _ in range(_SEGMENTS):
                 for _ in range(_CALLS_PER_SEGMENT):
                     if self._ended.is_set():
                         return
                     writer.insert()
-                client.flush(self.name, timeout=60)
+                with _told("the drill's collection cannot be flushed"):
+                    client.flush(self.name, timeout=60)
         finally:
             client.close()
             writer.close()
@@ -99,3 +107,12 @@ class Shadow:
                     return str(error)
             time.sleep(_PAUSE_S)
         raise AssertionError("unreachable")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What the client library raises, as an error of the project's own."""
+    try:
+        yield
+    except (MilvusException, grpc.RpcError) as error:
+        raise Unavailable(f"{what}: {error}") from error
