@@ -61,6 +61,7 @@ def cluster(
         "tracing.exporter=otlp",
         f"tracing.endpoint={receiver.url}",
         "tracing.slow_ms=1000000",
+        "proxy.hedge=false",
     )
     with LocalCluster(tmp_path_factory.mktemp("traced"), *settings) as found:
         found.start_all(readers=2)
@@ -108,7 +109,7 @@ def traced(receiver: TraceReceiver, trace_id: int) -> Branch:
     return tree
 
 
-def test_a_search_is_a_tree_below_the_clients_span(
+def test_a_search_is_one_tree_below_the_clients_span(
     client: MilvusClient, caller: ClientSpan, receiver: TraceReceiver
 ) -> None:
     caller.trace_id, caller.sampled = 0xABC1, True
@@ -117,8 +118,28 @@ def test_a_search_is_a_tree_below_the_clients_span(
     root = traced(receiver, 0xABC1)
     assert (root.span.name, root.span.parent_id, root.span.kind) == ("Search", SPAN_ID, "server")
     assert (root.span.service, root.span.instance) == ("mishards-proxy", "proxy")
+    assert {"get_routing", "do_search", "do_merge"} <= {b.span.name for b in root.below}
+    (asking,) = (b for b in root.below if b.span.name == "do_search")
+    hops = [branch for branch in asking.below if branch.span.name.startswith("search_tcp://")]
+    assert {hop.span.kind for hop in hops} == {"client"}
+    work = [below.span for hop in hops for below in hop.below]
+    assert {(span.name, span.kind) for span in work} == {("search", "server")}
+    assert {span.service for span in work} == {"mishards-reader"}
+    assert {span.instance for span in work} == {"reader-1", "reader-2"}
     for span in root:
         assert root.span.start_ns <= span.start_ns <= span.end_ns
+
+
+def test_a_write_is_followed_to_the_durable_entry(
+    client: MilvusClient, caller: ClientSpan, receiver: TraceReceiver
+) -> None:
+    caller.trace_id, caller.sampled = 0xABC0, True
+    insert(client, "traced", [1000])
+    caller.trace_id = 0
+    root = traced(receiver, 0xABC0)
+    assert (root.span.name, root.span.parent_id) == ("Insert", SPAN_ID)
+    (append,) = root.named("append")
+    assert (append.span.service, append.span.instance) == ("mishards-writer", "writer")
 
 
 def test_the_client_decides_that_a_trace_is_not_kept(
