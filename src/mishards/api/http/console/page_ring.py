@@ -9,6 +9,8 @@ from mishards.api.http.console.markup import Child, Html, el
 from mishards.api.http.console.ring import Ring, Share
 from mishards.api.http.console.ring_drawing import WORDS, legend, ring_drawing
 
+_LISTED = 30
+
 
 def ring_page(view: Ring) -> str:
     """The page."""
@@ -63,8 +65,11 @@ def _said(view: Ring) -> list[Html]:
 
 
 def _shares(view: Ring) -> Html:
-    rows = [(share.reader, _share(share)) for share in view.shares]
-    more = f"{plural(view.more_readers, 'more reader')} not shown" if view.more_readers else ""
+    # Those that need a look come first, then those that serve most.
+    listed = sorted(view.shares, key=lambda share: (share.condition == "ready", -share.total))
+    rows = [(share.reader, _share(share)) for share in listed[:_LISTED]]
+    left = view.more_readers + len(view.shares) - len(rows)
+    more = f"{plural(left, 'more reader')} not listed." if left else ""
     as_of = f"{plural(view.replicas, 'replica')}, as of {clock(view.now_ms)}"
     return section(
         "Readers",
@@ -86,7 +91,8 @@ def _share(share: Share) -> list[Child]:
 
 def segments_section(rows: list[SegmentRow], *, planned: bool) -> Html:
     """The segments of a page, as a table."""
-    columns = ("segment", "partition", "#rows", "#size", "indexes", "to be served by", "open at")
+    served = ("to be served by",) if planned else ()
+    columns = ("segment", "partition", "#rows", "#size", "indexes", *served, "open at")
     cells = [(str(row.id), _segment(row, planned=planned)) for row in rows]
     return section("Segments", table("Segments and their readers", columns, cells))
 
@@ -105,6 +111,6 @@ def _segment(row: SegmentRow, *, planned: bool) -> list[Child]:
         count(row.rows),
         size(row.size_bytes),
         ", ".join(row.indexes) or "none yet",
-        el("span", ", ".join(row.planned), class_="id") if planned and row.planned else "–",
+        *([el("span", ", ".join(row.planned) or "–", class_="id")] if planned else []),
         el("ul", opened) if opened else badge("quiet", "no reader"),
     ]
