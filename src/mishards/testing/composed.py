@@ -76,9 +76,14 @@ class Composed(NamedCluster):
         name = f"c{uuid4().hex}"
         self.url = f"{services.seaweedfs.data(name)}&timeout_s=2"
         registry = services.etcd.database(name)
+        # Passwords are nothing for the list of processes.
+        metadata = folder / "metadata-url"
+        folder.mkdir(parents=True, exist_ok=True)
+        metadata.touch(mode=0o600)
+        metadata.write_text(services.mariadb.database(name))
         super().__init__(
             folder,
-            f"cluster.metadata={services.mariadb.database(name)}",
+            f"cluster.metadata_file={metadata}",
             f"cluster.discovery={registry}",
             f"cluster.election={registry}",
             f"reader.cache_dir={folder}/cache",
