@@ -35,8 +35,7 @@ from mishards.rpc.messages import (
 )
 from mishards.rpc.protocol import Transport
 
-ASK_S = 5.0
-"""How long a node may take for an answer."""
+_SETTLE_S = 2.0
 _WILDCARDS = ("0.0.0.0", "[::]", "*", "")
 _LOOPBACK = ("127.", "localhost", "[::1]")
 R = TypeVar("R", bound=Reply)
@@ -100,7 +99,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_entries(registry: Registry | Trouble, runtime: Runtime, beat_s: float) -> Entries:
     """Look twice, at least a second apart: a node whose clock is wrong counts as live only once its
-    entry was seen to change.
+    entry was seen to change. Whoever seems silent then has some more time.
 
     Args:
         beat_s: how often nodes renew their entries.
@@ -112,23 +111,31 @@ async def read_entries(registry: Registry | Trouble, runtime: Runtime, beat_s: f
         raise Unavailable(registry.message)
     await registry.nodes()
     await runtime.sleep(max(1.0, 2 * beat_s))
+    if isinstance(registry, Remembering) and await registry.silent():
+        await runtime.sleep(_SETTLE_S)
     nodes = await registry.nodes()
     silent = await registry.silent() if isinstance(registry, Remembering) else ()
     return Entries(nodes=nodes, silent=silent)
 
 
 async def ask_nodes(
-    entries: Entries, transport: Transport | Trouble, runtime: Runtime, *, connect: bool = True
+    entries: Entries,
+    transport: Transport | Trouble,
+    runtime: Runtime,
+    ask_s: float,
+    *,
+    connect: bool = True,
 ) -> tuple[NodeFacts, ...]:
     """Ask all of them, at once.
 
     Args:
+        ask_s: how long a node may take for an answer.
         connect: also try the addresses for clients and health checks.
     """
     asked = [(node, False) for node in entries.nodes] + [(node, True) for node in entries.silent]
     return tuple(
         await asyncio.gather(
-            *(_ask_node(node, transport, runtime, silent, connect) for node, silent in asked)
+            *(_ask_node(node, transport, runtime, ask_s, silent, connect) for node, silent in asked)
         )
     )
 
@@ -137,6 +144,7 @@ async def _ask_node(
     node: NodeInfo,
     transport: Transport | Trouble,
     runtime: Runtime,
+    ask_s: float,
     silent: bool,
     connect: bool,
 ) -> NodeFacts:
@@ -144,7 +152,7 @@ async def _ask_node(
     if isinstance(transport, Trouble):
         return msgspec.structs.replace(facts, problem=f"was not asked: {transport.message}")
     try:
-        said = await _ask(transport, node, Introduce(), Introduction)
+        said = await _ask(transport, node, Introduce(), Introduction, ask_s)
     except NotReady as error:
         return msgspec.structs.replace(facts, problem=error.message)
     except MishardsError as error:
@@ -158,14 +166,14 @@ async def _ask_node(
     unreached: dict[str, str] = {}
     before_ms = runtime.now_ms()
     with suppress(MishardsError):  # one of an older release does not know the question
-        condition = await _ask(transport, node, Examine(), Condition)
+        condition = await _ask(transport, node, Examine(), Condition, ask_s)
     after_ms = runtime.now_ms()
     try:
-        status = await _ask(transport, node, NodeStatus(), StatusReply)
+        status = await _ask(transport, node, NodeStatus(), StatusReply, ask_s)
     except MishardsError as error:
         facts = msgspec.structs.replace(facts, problem=error.message)
     if connect:
-        unreached = await _unreached(said.node, runtime)
+        unreached = await _unreached(said.node, runtime, ask_s)
     return msgspec.structs.replace(
         facts,
         said=said.node,
@@ -177,19 +185,21 @@ async def _ask_node(
     )
 
 
-async def _ask(transport: Transport, node: NodeInfo, message: Message, kind: type[R]) -> R:
+async def _ask(
+    transport: Transport, node: NodeInfo, message: Message, kind: type[R], ask_s: float
+) -> R:
     """The answer.
 
     Raises:
         MishardsError: there is none.
     """
-    answer = await transport.channel(node.address).call(message, timeout_s=ASK_S)
+    answer = await transport.channel(node.address).call(message, timeout_s=ask_s)
     if not isinstance(answer, kind):
         raise Unavailable(f"{node.id} answers {type(message).__name__} in words not known here")
     return answer
 
 
-async def _unreached(node: NodeInfo, runtime: Runtime) -> dict[str, str]:
+async def _unreached(node: NodeInfo, runtime: Runtime, ask_s: float) -> dict[str, str]:
     """Which of the node's addresses for clients take no connection from here, and why."""
     found = {}
     for address in (node.edge, node.http):
@@ -198,9 +208,9 @@ async def _unreached(node: NodeInfo, runtime: Runtime) -> dict[str, str]:
         host, port = reached_at(address, node.host)
         try:
             connecting = asyncio.open_connection(host, port)
-            _, writer = await runtime.timeout(connecting, ASK_S)
+            _, writer = await runtime.timeout(connecting, ask_s)
         except TimeoutError:
-            found[address] = f"no connection within {ASK_S:g} s"
+            found[address] = f"no connection within {ask_s:g} s"
         except OSError as error:
             found[address] = error.strerror or str(error)
         else:

@@ -176,7 +176,13 @@ async def _look_there(config: Config, limits: Limits) -> There:
             ),
             limits.within("the metadata database", read_snapshot(reach.metadata)),
         )
-        nodes = await _ask(config, runtime, entries, _named(found_storage, found_database, config))
+        nodes = await _ask(
+            config,
+            runtime,
+            entries,
+            _named(found_storage, found_database, config),
+            limits.seconds / 2,
+        )
         logs = await _logs(snapshot, reach, limits)
     finally:
         await reach.close(runtime)
@@ -191,13 +197,13 @@ async def _look_there(config: Config, limits: Limits) -> There:
 
 
 async def _ask(
-    config: Config, runtime: Runtime, entries: Entries | Trouble, cluster: str
+    config: Config, runtime: Runtime, entries: Entries | Trouble, cluster: str, ask_s: float
 ) -> tuple[NodeFacts, ...]:
     if isinstance(entries, Trouble):
         return ()
     transport = open_transport(config, runtime, cluster)
     try:
-        return await ask_nodes(entries, transport, runtime)
+        return await ask_nodes(entries, transport, runtime, ask_s)
     finally:
         if not isinstance(transport, Trouble):
             await transport.close()

@@ -18,6 +18,7 @@ from mishards.top.scrape import Scraper
 from mishards.top.view import Look
 
 _LIMIT_S = 5.0
+_ASK_S = 2.0
 
 
 class ClusterWatch:
@@ -41,7 +42,9 @@ class ClusterWatch:
         """
         problems = [*await self._open(), *await self._read()]
         assert self._transport is not None
-        nodes = await ask_nodes(self._entries, self._transport, self._runtime, connect=False)
+        nodes = await ask_nodes(
+            self._entries, self._transport, self._runtime, _ASK_S, connect=False
+        )
         scrapes = await asyncio.gather(*(self._scrape(node) for node in nodes))
         return Look(
             at_s=self._runtime.monotonic_s(),

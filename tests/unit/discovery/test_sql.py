@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mishards.core.errors import Unavailable
+from mishards.discovery.protocol import Remembering
 from mishards.discovery.sql import FORGET_S, SqlRegistry
 from mishards.testing.expect import raises
 from mishards.testing.registry_contract import TTL_S, names, node
@@ -100,6 +101,26 @@ def test_a_database_locked_for_writing_makes_nobody_look_dead(tmp_path: Path) ->
         assert found == ["me"]
         await registry.close()
         await other.close()
+        await runtime.close()
+
+    asyncio.run(work())
+
+
+def test_a_node_that_stopped_renewing_is_remembered_as_silent(tmp_path: Path) -> None:
+    async def work() -> None:
+        runtime = SteppedRuntime()
+        registry = SqlRegistry(f"sqlite:///{tmp_path}/r.db", runtime, ttl_s=TTL_S)
+        assert isinstance(registry, Remembering)
+        await registry.announce(node("dead"))
+        await registry.announce(node("left"))
+        await registry.withdraw(node("left").id)
+        for _ in range(5):
+            await registry.announce(node("me"))
+            await registry.nodes()
+            runtime.advance(TTL_S / 3)
+        assert [one.id for one in await registry.silent()] == ["dead"]
+        assert await names(registry) == ["me"]
+        await registry.close()
         await runtime.close()
 
     asyncio.run(work())
