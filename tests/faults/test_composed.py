@@ -1,8 +1,8 @@
 """A whole production, each piece of which is killed and comes back under load.
 
-etcd, MariaDB, S3, two writers, three readers, two proxies and HAProxy; clients come through
-HAProxy. A few real embeddings lie still and are searched all the time, another collection is
-worked on and its whole history checked.
+etcd, MariaDB, S3, two writers, three readers, two proxies, HAProxy and Prometheus; clients come
+through HAProxy, and what happens to nodes is seen by Prometheus as well. A few real embeddings lie
+still and are searched all the time, another collection is worked on and its whole history checked.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mishards.testing.recorded import Workload
 from mishards.testing.services.balancer import HaProxy
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
+from mishards.testing.services.prometheus import Prometheus
 from mishards.testing.services.seaweedfs import SeaweedFs
 from mishards.testing.stored_log_watch import StoredLogWatch
 
@@ -53,10 +54,11 @@ def served(
     mariadb: MariaDb,
     seaweedfs: SeaweedFs,
     haproxy: HaProxy,
+    prometheus: Prometheus,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     """Everything, and rows in it; every test leaves all pieces running."""
-    services = Services(etcd, mariadb, seaweedfs, haproxy)
+    services = Services(etcd, mariadb, seaweedfs, haproxy, prometheus)
     folder = tmp_path_factory.mktemp("composed")
     with (
         Composed(folder, services, "writer.flush_age_s=2") as composed,
@@ -125,6 +127,8 @@ def test_work_goes_on_without(served: Served, piece: str, may_fail: tuple[str, .
         with composed.away(name):
             workload.go_on()
             assert found(client, "Strong") == answers
+            if name in composed.nodes_by_name:
+                composed.wait_seen(name, up=False)
         workload.note(f"{name} is back")
         workload.go_on()
     kinds = [kind for kind in (*READS, *WRITES) if kind not in may_fail]
@@ -197,8 +201,10 @@ def refusal(client: MilvusClient) -> grpc.StatusCode | None:
 
 
 def sound(served: Served) -> None:
-    """All pieces serve, all nodes agree, and the whole history holds."""
+    """All pieces serve, all nodes agree, Prometheus sees them, and the whole history holds."""
     composed, workload, log, client, answers = served
     composed.agree(AGREE_S)
+    for name in composed.nodes_by_name:
+        composed.wait_seen(name, up=True)
     workload.check(log.durable())
     assert found(client, "Strong") == answers

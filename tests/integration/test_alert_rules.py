@@ -105,9 +105,10 @@ def test_the_configuration_of_alertmanager_is_accepted(alertmanager: Alertmanage
 
 def test_times_of_rules_are_shortened_and_nothing_else() -> None:
     text = "for: 5m\nexpr: rate(a_5m[10m]) + b offset 1h > 5 # 2m"
-    assert scaled(text, 60) == "for: 5s\nexpr: rate(a_5m[10s]) + b offset 60s > 5 # 2m"
-    assert scaled("for: 30s\nx[90s:15s]", 60) == "for: 500ms\nx[1500ms:250ms]"
-    plain, quick = yaml.safe_load(RULES), yaml.safe_load(scaled(RULES, 60))
+    quick_text = "for: 1s\nexpr: rate(a_5m[10s]) + b offset 60s > 5 # 2m"
+    assert scaled(text, waits=300, windows=60) == quick_text
+    assert scaled("for: 30s\nx[90s:15s]", waits=60, windows=60) == "for: 500ms\nx[1500ms:250ms]"
+    plain, quick = yaml.safe_load(RULES), yaml.safe_load(scaled(RULES, waits=60, windows=60))
     for group, shortened in zip(plain["groups"], quick["groups"], strict=True):
         for rule, short in zip(group["rules"], shortened["rules"], strict=True):
             assert ("for" in rule) is ("for" in short)

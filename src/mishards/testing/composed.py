@@ -1,7 +1,8 @@
 """The whole of a production: services, nodes and a balancer as processes, each of which can die.
 
 Nodes find each other and elect in etcd, have metadata in MariaDB and data on S3; clients come
-through HAProxy, which runs by the file that `mishards config haproxy` prints.
+through HAProxy, which runs by the file that `mishards config haproxy` prints, and Prometheus
+watches all nodes by that of `mishards config prometheus`.
 
 Invariants: a piece keeps its name, its addresses and its data over its lives; whatever was taken
 away is back when `away` ends, also where its body failed.
@@ -17,44 +18,47 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from uuid import uuid4
 
-from mishards.testing.local_cluster import free_port
+from mishards.testing.local_cluster import free_port, wait_for
 from mishards.testing.named_cluster import NamedCluster
 from mishards.testing.services.balancer import HaProxy
 from mishards.testing.services.etcd import Etcd
 from mishards.testing.services.mariadb import MariaDb
+from mishards.testing.services.prometheus import Prometheus, Sample
 from mishards.testing.services.seaweedfs import SeaweedFs
 from mishards.testing.services.server import Server
 
 WRITERS, READERS, PROXIES = 2, 3, 2
 _START_S = 120.0
 """For many processes that start at once on a few processors."""
+_SCRAPES = "500ms"
 
 
 class Services(NamedTuple):
-    """What the nodes need, and what is before them."""
+    """What the nodes need, what is before them, and what watches them."""
 
     etcd: Etcd
     mariadb: MariaDb
     seaweedfs: SeaweedFs
     haproxy: HaProxy
+    prometheus: Prometheus
 
 
 def missing() -> list[str]:
     """A sentence for each program that is not installed."""
-    kinds: tuple[type[Server], ...] = (Etcd, MariaDb, SeaweedFs, HaProxy)
+    kinds: tuple[type[Server], ...] = (Etcd, MariaDb, SeaweedFs, HaProxy, Prometheus)
     return [lack for kind in kinds if (lack := kind.missing())]
 
 
 @contextmanager
 def running_services() -> Iterator[Services]:
-    """Services of the caller's own, all but HAProxy running; gone at the end, with their data.
+    """Services of the caller's own, those that nodes need running; at the end gone with their data.
 
     Raises:
         FileNotFoundError: programs are missing; names them.
     """
     if lacks := missing():
         raise FileNotFoundError("; ".join(lacks))
-    found = Services(Etcd(), MariaDb(), SeaweedFs(), HaProxy())
+    found = Services(Etcd(), MariaDb(), SeaweedFs(), HaProxy(), Prometheus())
     with ExitStack() as stack:
         for server in found:
             stack.callback(server.close)
@@ -64,7 +68,8 @@ def running_services() -> Iterator[Services]:
 
 
 class Composed(NamedCluster):
-    """The nodes and HAProxy, on services that run; a context manager that starts all of them.
+    """The nodes, HAProxy and Prometheus, on services that run; a context manager that starts all of
+    them.
 
     Attributes:
         services: by name, HAProxy among them.
@@ -91,6 +96,7 @@ class Composed(NamedCluster):
             url=self.url,
         )
         self.haproxy = services.haproxy
+        self.prometheus = services.prometheus
         self.services: dict[str, Server] = services._asdict()
 
     @property
@@ -99,7 +105,7 @@ class Composed(NamedCluster):
         return f"http://{self.haproxy.listen}"
 
     def start_everything(self) -> None:
-        """All nodes, then HAProxy with the proxies that serve."""
+        """All nodes, then HAProxy with the proxies that serve, and Prometheus with all of them."""
         counts = {"writer": WRITERS, "reader": READERS, "proxy": PROXIES}
         names = [f"{role}-{n + 1}" for role, count in counts.items() for n in range(count)]
         for name in names:
@@ -107,13 +113,16 @@ class Composed(NamedCluster):
             self.add(name, *(word for one in http for word in ("--set", one)))
         for name in names:
             self[name].wait_ready(_START_S)
-        self.haproxy.configure(self._balancing())
+        where = ("--listen", self.haproxy.listen, "--http-listen", self.haproxy.http_listen)
+        self.haproxy.configure(self._printed("haproxy", *where))
         assert not self.haproxy.refusal()
         self.haproxy.start()
+        self.prometheus.configure(prometheus=self._printed("prometheus", "--interval", _SCRAPES))
+        self.prometheus.start()
 
-    def _balancing(self) -> str:
-        where = ("--listen", self.haproxy.listen, "--http-listen", self.haproxy.http_listen)
-        code, text, error = self.run("config", "haproxy", *where, *self._options)
+    def _printed(self, system: str, *options: str) -> str:
+        """What `mishards config` makes of the topology of now."""
+        code, text, error = self.run("config", system, *options, *self._options)
         assert code == 0, error
         return text
 
@@ -142,7 +151,24 @@ class Composed(NamedCluster):
         finally:
             self.bring_back(name)
 
+    def wait_seen(self, name: str, *, up: bool) -> None:
+        """Wait until Prometheus has noticed that a node is gone, or there.
+
+        Raises:
+            TimeoutError: it has not in time.
+        """
+        self.wait_for_series(f'up{{node="{name}"}} == {int(up)}')
+
+    def wait_for_series(self, expression: str) -> list[Sample]:
+        """What an expression gives at Prometheus, as soon as that is anything.
+
+        Raises:
+            TimeoutError: it was nothing for too long.
+        """
+        return wait_for(lambda: self.prometheus.query(expression), f"Prometheus has {expression}")
+
     def close(self) -> None:
+        self.prometheus.stop()
         self.haproxy.stop()
         for process in self.nodes_by_name.values():
             if process.exit_code is None:
