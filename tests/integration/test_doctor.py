@@ -4,9 +4,16 @@ wrong is named."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import select
 import shutil
+import struct
 import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,6 +34,7 @@ from mishards.testing.disk import no_space
 from mishards.testing.faulty_cluster import FaultyCluster
 from mishards.testing.local_cluster import LocalCluster, free_port, wait_for
 
+_LEAVES_SCREEN = b"\x1b[?1049l"
 BAD = (Level.WARNING, Level.FAILURE)
 
 
@@ -239,3 +247,38 @@ def test_top_prints_one_frame_of_all_nodes(served: FaultyCluster) -> None:
         assert "MiB" in rows[name]
         assert " %" in rows[name]
     assert rows["c"].split()[1:5] == ["default", "yes", "200", "0"]
+
+
+def test_top_draws_on_a_terminal_until_q_is_pressed(served: FaultyCluster) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
+    before = termios.tcgetattr(theirs)
+    command = [sys.executable, "-m", "mishards", "top", "--interval", "0.2"]
+    environ = os.environ | {"TERM": "xterm", "TMPDIR": str(served.temp)}
+    environ = {key: value for key, value in environ.items() if key not in ("COLUMNS", "LINES")}
+    shown = b""
+
+    def reads(words: bytes) -> bool:
+        nonlocal shown
+        if select.select([ours], [], [], 0)[0]:
+            shown += os.read(ours, 65536)
+        return words in shown
+
+    with subprocess.Popen(
+        [*command, "--data", str(served.data)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ,
+    ) as process:
+        try:
+            wait_for(lambda: reads(b"4 of 4 nodes ready"), "a frame is drawn")
+            os.write(ours, b"q")
+            # What it draws has to be read, or it waits for the terminal.
+            wait_for(lambda: reads(_LEAVES_SCREEN) and process.poll() is not None, "it has ended")
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)

@@ -20,6 +20,7 @@ R = TypeVar("R")
 
 _STATES = {"ready": "green", "not ready": "yellow", "no answer": "bold red"}
 _MOST_EVENTS = 5
+_ALL_ROLES = 3
 
 
 class Column(NamedTuple):
@@ -47,7 +48,7 @@ def _bytes(value: float | None) -> str:
 
 
 def _roles(row: NodeRow) -> str:
-    roles = "+".join(row.roles)
+    roles = "all" if len(row.roles) == _ALL_ROLES else "+".join(row.roles)
     return f"{roles} *{','.join(map(str, row.leads))}" if row.leads else roles
 
 
@@ -57,8 +58,8 @@ def _epoch(row: NodeRow) -> str:
 
 NODES = (
     Column("node", 24, 0, lambda r: r.id, left=True),
-    Column("role", 12, 1, _roles, left=True),
-    Column("state", 9, 2, lambda r: Text(r.state, style=_STATES[r.state]), left=True),
+    Column("role", 12, 2, _roles, left=True),
+    Column("state", 9, 1, lambda r: Text(r.state, style=_STATES[r.state]), left=True),
     Column("calls/s", 8, 3, lambda r: _number(r.calls_s, "{:,.1f}")),
     Column("p50", 9, 8, lambda r: _seconds(r.p50_s)),
     Column("p99", 9, 4, lambda r: _seconds(r.p99_s)),
@@ -86,7 +87,7 @@ def fitting(columns: Sequence[Column], width: int) -> tuple[Column, ...]:
     kept: list[Column] = []
     used = 0
     for column in sorted(columns, key=lambda column: column.rank):
-        if kept and used + column.width + 2 > width:
+        if kept and used + column.width > width:
             break
         used += column.width + 2
         kept.append(column)

@@ -107,8 +107,15 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
 
 def test_the_least_important_columns_go_first() -> None:
     assert fitting(NODES, 500) == NODES
-    assert [column.head for column in fitting(NODES, 61)] == ["node", "role", "state", "calls/s"]
+    assert [column.head for column in fitting(NODES, 59)] == ["node", "role", "state", "calls/s"]
+    assert [column.head for column in fitting(NODES, 40)] == ["node", "state"]
     assert [column.head for column in fitting(COLLECTIONS, 10)] == ["collection"]
+
+
+def test_a_node_of_all_roles_says_so_in_one_word() -> None:
+    whole = (node("whole", "writer", "reader", "proxy", leads=(0,), epochs=(1,)),)
+    lines = drawn(view_of(look(0.0, 0, nodes=whole), look(1.0, 0, nodes=whole)), 80, 24)
+    assert any(line.startswith("whole") and " all *0 " in line for line in lines)
 
 
 def test_many_nodes_are_counted_where_they_do_not_fit() -> None:
