@@ -26,6 +26,9 @@ def test_durations(seconds: float, said: str):
 
 def test_counts_and_clocks():
     assert figures.count(1_234_567) == "1,234,567"
+    assert figures.large(99_999_999) == "99,999,999"
+    assert figures.large(482_000_000) == "482 million"
+    assert figures.large(4_816_850_000) == "4.82 billion"
     assert figures.plural(1, "row") == "1 row"
     assert figures.plural(2, "entry", "entries") == "2 entries"
     assert figures.clock(1_780_000_000_000) == "20:26:40 UTC"

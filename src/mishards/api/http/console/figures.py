@@ -12,6 +12,13 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def large(number: int) -> str:
+    """`1,234,567`, `482 million`, `4.82 billion`: what fits where there is little room."""
+    if number < 100_000_000:
+        return count(number)
+    return f"{number / 1e6:.0f} million" if number < 999_500_000 else f"{number / 1e9:,.2f} billion"
+
+
 def plural(number: int, one: str, many: str = "") -> str:
     """`1 row`, `2 rows`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mishards.api.http.console.collection import FieldRow, OneCollection, PartitionRow
-from mishards.api.http.console.figures import count, duration, moment, plural, size
+from mishards.api.http.console.figures import count, duration, large, moment, plural, size
 from mishards.api.http.console.frame import (
     badge,
     collection_path,
@@ -81,7 +81,7 @@ def _figures(view: OneCollection) -> Html:
         "div",
         el(
             "dl",
-            tile("Rows, sealed", count(sealed.rows), f"in {plural(sealed.segments, 'segment')}"),
+            tile("Rows, sealed", large(sealed.rows), f"in {plural(sealed.segments, 'segment')}"),
             tile("Rows, growing", count(row.growing), "searched, not sealed yet"),
             tile(
                 "With an index",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mishards.api.http.console.figures import clock, count, duration, plural, size
+from mishards.api.http.console.figures import clock, count, duration, large, plural, size
 from mishards.api.http.console.frame import CONDITIONS, badge, document, pager, section, table, tile
 from mishards.api.http.console.markup import Child, Html, el
 from mishards.api.http.console.nodes import LogRow, NodeRow
@@ -57,8 +57,8 @@ def _figures(view: Overview) -> Html:
         "dl",
         [_role(role) for role in view.roles],
         tile("Collections", count(view.collections)),
-        tile("Rows, sealed", count(sealed.rows), f"in {plural(sealed.segments, 'segment')}"),
-        tile("Rows, growing", count(view.growing), "searched, not sealed yet"),
+        tile("Rows, sealed", large(sealed.rows), f"in {plural(sealed.segments, 'segment')}"),
+        tile("Rows, growing", large(view.growing), "searched, not sealed yet"),
         tile(
             "On storage",
             size(sealed.data_bytes + sealed.index_bytes),
@@ -72,7 +72,7 @@ def _role(role: RoleCount) -> Html:
     all_serve = role.serving == role.known
     return tile(
         _MANY[role.role],
-        f"{role.serving} of {role.known}",
+        f"{role.serving:,} of {role.known:,}",
         "serving",
         "" if all_serve and role.known else "warning" if role.serving else "broken",
     )

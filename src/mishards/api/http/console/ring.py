@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from mishards.api.http.console.collections import SegmentRow, segment_row, sorted_views
-from mishards.api.http.console.nodes import NodeCondition, condition
+from mishards.api.http.console.nodes import NodeCondition, condition, in_order
 from mishards.api.http.console.paging import Page, cut
 from mishards.core.ids import NodeId, SegmentId
 from mishards.metadata.models import SegmentMeta
@@ -141,7 +141,7 @@ def _shares(
     few = sum(map(len, held.values())) <= MOST_CELLS
     conditions = {node.id: condition(node, state) for node in state.nodes}
     made = []
-    for reader in sorted(held):
+    for reader in sorted(held, key=in_order):
         cells = [_cell(state, view.segments[segment], reader) for segment in held[reader]]
         of_reader = [view.segments[segment] for segment in held[reader]]
         made.append(

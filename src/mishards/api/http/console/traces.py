@@ -12,7 +12,6 @@ from mishards.observability.spans import Span, Trace, Value
 
 _MOST_SPANS = 300
 _MOST_DEPTH = 32
-_ABOUT = ("collection", "db.collection.name")
 
 
 class TraceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +80,9 @@ def slow_list(traces: list[Trace], number: int = 1) -> SlowList:
 def trace_row(trace: Trace) -> TraceRow:
     """A request in a line."""
     root = trace.root
-    about = next((root.attributes[key] for key in _ABOUT if key in root.attributes), "")
+    about = next(
+        (s.attributes["collection"] for s in trace.spans if "collection" in s.attributes), ""
+    )
     return TraceRow(
         trace_id=trace.trace_id,
         name=root.name,
