@@ -88,6 +88,7 @@ class LogFollower:
             silence_s: a stream that says nothing for so long counts as broken.
         """
         self.next_seq = next_seq
+        self._heard_seq = EntrySeq(0)
         self.failed: MishardsError | None = None
         self.leader: NodeInfo | None = None
         self._runtime = runtime
@@ -104,6 +105,11 @@ class LogFollower:
         self._backoff_s = _FIRST_BACKOFF_S
         self._refused: NodeInfo | None = None
         self._said: dict[str, str] = {}
+
+    @property
+    def behind(self) -> int:
+        """Entries that the leader has told of and that are not applied yet."""
+        return max(0, self._heard_seq - self.next_seq + 1)
 
     async def run(self) -> None:
         """Follow until cancelled.
@@ -206,6 +212,8 @@ class LogFollower:
         Raises:
             Unavailable: the gap is not on storage yet.
         """
+        if isinstance(item, LogPush | Tick):
+            self._heard_seq = max(self._heard_seq, item.seq)
         match item:
             case LogPush() if self._log is not None:
                 if item.seq == self.next_seq and self._apply_raw(item):

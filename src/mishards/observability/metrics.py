@@ -141,7 +141,7 @@ SUB_REQUESTS = _counter(
 SUB_REQUEST_SECONDS = _histogram(
     "search",
     "mishards_search_subrequest_duration_seconds",
-    "time of sub-requests that were answered",
+    "time of sub-requests that were answered, of searches on the loop and of queries",
     buckets=_QUICK,
 )
 RETRIES = _counter(
@@ -229,13 +229,15 @@ CACHE_LIMIT = _gauge(
     "reader", "mishards_reader_cache_limit_bytes", "most that they may take; 0 is no limit"
 )
 CACHE_HITS = _counter(
-    "reader", "mishards_reader_cache_hits_total", "files found among the copies when opening"
+    "reader", "mishards_reader_cache_hits_total", "segments of sub-requests that were open"
 )
 CACHE_MISSES = _counter(
-    "reader", "mishards_reader_cache_misses_total", "files fetched from shared storage when opening"
+    "reader", "mishards_reader_cache_misses_total", "segments that had to be opened first"
 )
 CACHE_EVICTIONS = _counter(
-    "reader", "mishards_reader_cache_evictions_total", "copies of segments that had to make room"
+    "reader",
+    "mishards_reader_cache_evictions_total",
+    "segments, copies or open ones, that had to make room",
 )
 MASK_CACHE_BYTES = _gauge("reader", "mishards_reader_mask_cache_bytes", "masks of filters held")
 MASK_CACHE_LIMIT = _gauge(
@@ -295,7 +297,7 @@ LOG_FOLLOWED = _gauge(
 
 LEADER = _gauge("writer", "mishards_leader", "1 where this writer leads the log, else 0", "log")
 EPOCH = _gauge(
-    "writer", "mishards_epoch", "number of the reign, of this writer's last one; 0 for none", "log"
+    "writer", "mishards_epoch", "number of this writer's reign; 0 where it stands by", "log"
 )
 REIGNS = _counter("writer", "mishards_reigns_total", "times this writer began to lead", "log")
 REIGN_ENDS = _counter(
@@ -334,13 +336,12 @@ QUEUE_BYTES = _gauge(
     "writer", "mishards_writer_queue_bytes", "writes that wait for their entry", "log"
 )
 QUEUE_LIMIT = _gauge(
-    "writer", "mishards_writer_queue_limit_bytes", "writes beyond this are refused"
+    "writer", "mishards_writer_queue_limit_bytes", "writes beyond this are refused", "log"
 )
 REFUSALS = _counter(
     "writer",
     "mishards_writer_refusals_total",
-    "writes that were refused, by why: `queue` (too much waits), `growing` (too many rows wait for "
-    "their segments), `disk_full`, `invalid`, `other`",
+    "writes that were refused, by why: `queue` (too much waits), `disk_full`, `invalid`, `other`",
     "reason",
 )
 WRITER_GROWING_ROWS = _gauge(

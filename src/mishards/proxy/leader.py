@@ -23,6 +23,7 @@ from mishards.core.ids import LogId, NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.protocol import NodeInfo
 from mishards.observability.tracing import current
+from mishards.proxy.measures import ProxyMeasures
 from mishards.proxy.traced import Asked, error_text, span_name
 from mishards.rpc.messages import (
     AllocateTimestamp,
@@ -61,7 +62,14 @@ _REPEATABLE = (
 class Leaders:
     """The ways to the leaders of all logs. Any thread."""
 
-    def __init__(self, runtime: Runtime, transport: Transport, membership: Membership) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        transport: Transport,
+        membership: Membership,
+        measures: ProxyMeasures,
+    ) -> None:
+        self._measures = measures
         self._runtime = runtime
         self._transport = transport
         self._membership = membership
@@ -71,7 +79,7 @@ class Leaders:
         """The way to the leader of one log."""
         if (client := self._clients.get(log_id)) is None:
             client = self._clients[log_id] = LeaderClient(
-                self._runtime, self._transport, self._membership, log_id
+                self._runtime, self._transport, self._membership, log_id, self._measures
             )
         return client
 
@@ -80,8 +88,14 @@ class LeaderClient:
     """A way to whichever node leads the log."""
 
     def __init__(
-        self, runtime: Runtime, transport: Transport, membership: Membership, log_id: LogId
+        self,
+        runtime: Runtime,
+        transport: Transport,
+        membership: Membership,
+        log_id: LogId,
+        measures: ProxyMeasures | None = None,
     ) -> None:
+        self._measures = measures or ProxyMeasures()
         self._runtime = runtime
         self._transport = transport
         self._membership = membership
@@ -129,6 +143,7 @@ class LeaderClient:
                     if not isinstance(message, _REPEATABLE) and not isinstance(error, Unreachable):
                         raise
                     last = error
+            self._measures.leader_retries.inc()
             if (recorder := current()) is not None:
                 recorder.event("retry", cause=error_text(last))
             pause_s = pause * self._runtime.random.uniform(0.5, 1)

@@ -21,6 +21,7 @@ from mishards.index.registry import family
 from mishards.metadata.models import IndexMeta
 from mishards.metadata.snapshot import CollectionView
 from mishards.proxy.calls import SearchCall
+from mishards.proxy.measures import ProxyMeasures
 from mishards.proxy.output import OutputPlan, plan_output
 from mishards.proxy.plan import Scope, read_scope
 
@@ -47,8 +48,13 @@ class PreparedSearch(msgspec.Struct, frozen=True):
 class SearchPreparer:
     """Checks searches against their collection and remembers the outcome. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, measures: ProxyMeasures) -> None:
         self._known: dict[object, PreparedSearch] = {}
+        self._measures = measures
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._known)
 
     def prepare(self, call: SearchCall, view: CollectionView) -> PreparedSearch:
         """Raises whatever is wrong with the search, but for its vectors."""
@@ -56,7 +62,9 @@ class SearchPreparer:
         if key is not None:
             known = self._known.get(key)
             if known is not None and known.view is view:
+                self._measures.plan_hits.inc()
                 return known
+        self._measures.plan_misses.inc()
         prepared = _prepare(call, view)
         if key is not None:
             if len(self._known) >= _KEPT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 
@@ -21,6 +21,9 @@ from mishards.core.ids import (
 )
 from mishards.core.runtime import Runtime
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability import instruments
+from mishards.observability.instruments import Metrics
+from mishards.observability.metrics import PLAN_CACHE_ENTRIES, SUSPECTED
 from mishards.observability.slow import SlowTraces as SlowList
 from mishards.observability.spans import Trace
 from mishards.proxy.calls import (
@@ -38,9 +41,11 @@ from mishards.proxy.config import ProxyConfig, RecallConfig
 from mishards.proxy.consistency import ConsistencyClock
 from mishards.proxy.leader import Leaders
 from mishards.proxy.look import ClusterLook
+from mishards.proxy.measures import ProxyMeasures
 from mishards.proxy.plan import Router, read_scope
 from mishards.proxy.query import QueryPath
 from mishards.proxy.reading import Reading
+from mishards.proxy.readings import state_readings
 from mishards.proxy.recall_guard import RecallGuard
 from mishards.proxy.search import SearchPath
 from mishards.proxy.state import ProxyState
@@ -85,8 +90,15 @@ class Proxy:
         node_id: NodeId,
         recall: RecallConfig | None = None,
         slow: SlowList | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        """`slow`: where this proxy's slow and failed requests are kept."""
+        """A proxy that knows nothing yet.
+
+        Args:
+            slow: where this proxy's slow and failed requests are kept.
+            metrics: what it measures itself with.
+        """
+        measures = ProxyMeasures(metrics)
         self._slow = slow
         self._runtime = runtime
         self._transport = transport
@@ -94,7 +106,7 @@ class Proxy:
         self._config = config
         self._node_id = node_id
         self.state = ProxyState(runtime)
-        self._leaders = Leaders(runtime, transport, membership)
+        self._leaders = Leaders(runtime, transport, membership, measures)
         self._router = Router(policy)
         self._reading = Reading(
             runtime,
@@ -104,12 +116,19 @@ class Proxy:
             self.state,
             self._router,
             ConsistencyClock(runtime, config, self.state, self._leaders),
+            measures,
         )
         self._look = ClusterLook(runtime, transport, membership, self.state, self._reading, node_id)
         self.recall_guard = RecallGuard(runtime, recall or RecallConfig(), self._reading)
         self._searches = SearchPath(self._reading, self.recall_guard)
         self._queries = QueryPath(self._reading)
         self._writes = WritePath(runtime, self.state, self._leaders, self._queries)
+
+    def readings(self) -> Iterator[instruments.Reading]:
+        """What metrics say of this proxy, but for what it measures while it answers."""
+        yield from state_readings(self.state, self._runtime.now_ms())
+        yield instruments.Reading(PLAN_CACHE_ENTRIES, len(self._searches.preparer))
+        yield instruments.Reading(SUSPECTED, len(self._membership.view.suspects))
 
     @property
     def snapshot(self) -> MetadataSnapshot:

@@ -58,6 +58,7 @@ class QueryPath:
                 with self._reading.in_use.held():
                     return await self._query_once(call, deadline_s)
             except StalePlan as error:
+                self._reading.measures.stale_plans.inc()
                 if attempt == _PLANS - 1:
                     raise
                 if (recorder := current()) is not None:
@@ -144,7 +145,10 @@ class QueryPath:
             plan, request, moment, deadline_s, partial=call.allow_partial
         )
         partials = [partial for _, partial in gathered.served]
-        return _Found(partials, coverage_of(plan, gathered.missing))
+        coverage = coverage_of(plan, gathered.missing)
+        if coverage is not None:
+            self._reading.measures.partial_answers.inc()
+        return _Found(partials, coverage)
 
     async def row_count(
         self, view: CollectionView, partitions: Sequence[str], timeout_s: float

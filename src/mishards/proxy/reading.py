@@ -21,6 +21,7 @@ from mishards.proxy.calls import QueryCall, SearchCall
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.consistency import ConsistencyClock, Moment
 from mishards.proxy.hedging import HedgeClock
+from mishards.proxy.measures import ProxyMeasures
 from mishards.proxy.plan import Router, RouteTable, Scope
 from mishards.proxy.scatter import Gathered, Missing, P, Scatter
 from mishards.proxy.state import ProxyState
@@ -104,7 +105,10 @@ class Reading:
         state: ProxyState,
         router: Router,
         consistency: ConsistencyClock,
+        measures: ProxyMeasures,
     ) -> None:
+        self.measures = measures
+        self.clock = runtime.monotonic_s
         self._runtime = runtime
         self._config = config
         self._transport = transport
@@ -212,9 +216,11 @@ class Reading:
             trace = "" if hops is None else hops.traceparent(0)
             reply = self._transport.channel(address).call_now(message, trace)
             if reply is not None:
+                self.measures.sub_requests.inc()
                 _adopt(hops, [reply])
                 return [(units, reply) for units in groups.values()]
         replies = self._transport.ask_now(requests, _PATIENCE_S, hops)
+        self.measures.sub_requests.inc(len(requests))
         if replies is None:
             return None
         _adopt(hops, replies)
@@ -321,6 +327,7 @@ class Reading:
             assignment,
             request,
             deadline_s,
+            self.measures,
             partial=partial,
         )
 

@@ -27,6 +27,7 @@ from mishards.observability.tracing import current
 from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.hedging import HedgeClock
+from mishards.proxy.measures import ProxyMeasures
 from mishards.proxy.traced import Asked, error_text, span_name
 from mishards.routing.protocol import Unit
 from mishards.rpc.messages import Message, NodeStatus, UnitFailure
@@ -89,6 +90,7 @@ class Scatter(Generic[P]):
         assignment: Assignment,
         make_request: MakeRequest,
         deadline_s: float,
+        measures: ProxyMeasures | None = None,
         *,
         partial: bool = False,
     ) -> None:
@@ -101,6 +103,7 @@ class Scatter(Generic[P]):
         self._assignment = assignment
         self._make_request = make_request
         self._deadline_s = deadline_s
+        self._measures = measures or ProxyMeasures()
         self._partial = partial
         self._recorder = current()
         self._stage = None if self._recorder is None else self._recorder.stage
@@ -138,6 +141,7 @@ class Scatter(Generic[P]):
         remaining = self._deadline_s - started
         if remaining <= 0:
             raise DeadlineExceeded("the read's deadline passed before all readers had answered")
+        self._measures.sub_requests.inc()
         message = self._make_request(units)
         recorder = self._recorder
         if recorder is None:
@@ -197,9 +201,11 @@ class Scatter(Generic[P]):
         except MishardsError as error:
             if error.input_fault or not error.retriable:
                 raise
-            self._membership.suspect(attempt.node, self._config.suspect_s)
+            self._suspect(attempt.node)
             return await self._retry(attempt, dict.fromkeys(attempt.units, error))
-        self._hedges.observe(self._runtime.monotonic_s() - attempt.started_s)
+        taken_s = self._runtime.monotonic_s() - attempt.started_s
+        self._hedges.observe(taken_s)
+        self._measures.sub_request_seconds.observe(taken_s)
         if not partial.failures:
             return Gathered([(attempt.units, partial)], {})
         causes = {f.unit: error_class(f.error)(f.message) for f in partial.failures}
@@ -223,12 +229,20 @@ class Scatter(Generic[P]):
         if missing and not self._partial:
             raise next(iter(missing.values()))
         found: Gathered[P] = Gathered([], missing)
-        return found.with_more(await self._spread(left, others)) if left else found
+        if not left:
+            return found
+        self._measures.retries.inc()
+        return found.with_more(await self._spread(left, others))
+
+    def _suspect(self, node: NodeId) -> None:
+        self._measures.suspicions.inc()
+        self._membership.suspect(node, self._config.suspect_s)
 
     async def _finish_hedged(self, attempt: _Attempt[P]) -> Gathered[P]:
         """A slow attempt: a copy goes to the next readers, and the first whole answer counts."""
         if not self._has_alternative(attempt.units, attempt.others) or not self._hedges.take():
             return await self._finish_slow(attempt)
+        self._measures.hedges.inc()
         self._note("hedge", attempt.node, units=len(attempt.units))
         running = {
             asyncio.ensure_future(self._finish_slow(attempt)),
@@ -248,7 +262,7 @@ class Scatter(Generic[P]):
         while not (await asyncio.wait([attempt.answer], timeout=self._config.stall_s))[0]:
             if not await self._is_alive(attempt.node):
                 attempt.answer.cancel()
-                self._membership.suspect(attempt.node, self._config.suspect_s)
+                self._suspect(attempt.node)
                 silent = Unavailable(f"reader {attempt.node} stands still")
                 return await self._retry(attempt, dict.fromkeys(attempt.units, silent))
         return await self._finish(attempt)

@@ -36,7 +36,8 @@ class SearchPath:
     def __init__(self, reading: Reading, guard: RecallGuard) -> None:
         self._reading = reading
         self._guard = guard
-        self._preparer = SearchPreparer()
+        self._measures = reading.measures
+        self.preparer = SearchPreparer(reading.measures)
 
     def search_now(self, call: SearchCall) -> SearchAnswer | None:
         """The answer, got without the loop; None where that cannot be or does not succeed.
@@ -53,12 +54,14 @@ class SearchPath:
             in_use.end(use)
 
     def _search_now(self, call: SearchCall) -> SearchAnswer | None:
-        reading, recorder = self._reading, current()
+        reading, measures, clock = self._reading, self._measures, self._reading.clock
+        recorder = current()
         if recorder is not None:
             recorder.begin("get_routing")
+        began_s = clock()
         snapshot = reading.state.snapshot
         view = snapshot.resolve(call.database, call.collection)
-        prepared = self._preparer.prepare(call, view)
+        prepared = self.preparer.prepare(call, view)
         check_queries(call, prepared.field)
         moment = reading.moment_now(call, view)
         plan = reading.plan_now(view, prepared.scope, snapshot.version)
@@ -71,16 +74,19 @@ class SearchPath:
         def request(units: Sequence[Unit]) -> Search:
             return _message(call, prepared, plan.point(units, moment), columns)
 
+        planned_s = clock()
         answers = reading.ask_now(plan.assignment, request, recorder)
         if answers is None:
             return None
         partials = [partial for _, partial in answers if isinstance(partial, SearchPartial)]
         if len(partials) < len(answers) or any(partial.failures for partial in partials):
             return None
+        found_s = clock()
         if recorder is not None:
             recorder.begin("do_merge")
         hits = _best(call, prepared, partials)
         rows = hits.columns
+        merged_s = clock()
         if prepared.output.columns and not columns and len(hits.units):
             winners = Winners(plan, prepared.output.columns, hits)
             if recorder is not None:
@@ -89,6 +95,13 @@ class SearchPath:
             if fetched is None:
                 return None
             rows = winners.rows(fetched)
+            measures.fetch.observe(clock() - merged_s)
+        # A search that the loop makes all over again is not measured twice.
+        measures.get_routing.observe(planned_s - began_s)
+        measures.do_search.observe(found_s - planned_s)
+        measures.do_merge.observe(merged_s - found_s)
+        measures.in_thread.inc()
+        measures.queries.inc(call.nq)
         if self._guard.due():
             self._guard.offer(call, prepared, plan, moment, hits)
         return _answer(prepared, hits, rows, moment)
@@ -99,8 +112,12 @@ class SearchPath:
         for attempt in range(_PLANS):
             try:
                 with self._reading.in_use.held():
-                    return await self._search_once(call, deadline_s)
+                    answer = await self._search_once(call, deadline_s)
+                self._measures.on_loop.inc()
+                self._measures.queries.inc(call.nq)
+                return answer
             except StalePlan as error:
+                self._measures.stale_plans.inc()
                 if attempt == _PLANS - 1:
                     raise
                 if (recorder := current()) is not None:
@@ -113,12 +130,14 @@ class SearchPath:
         reading, recorder = self._reading, current()
         if recorder is not None:
             recorder.begin("get_routing")
+        began_s = reading.clock()
         snapshot = reading.state.snapshot
         view = snapshot.resolve(call.database, call.collection)
-        prepared = self._preparer.prepare(call, view)
+        prepared = self.preparer.prepare(call, view)
         check_queries(call, prepared.field)
         moment = await reading.moment(call, view, deadline_s)
         plan = await reading.plan(view, prepared.scope, snapshot.version, deadline_s)
+        self._measures.get_routing.observe(reading.clock() - began_s)
         partial = reading.allows_partial(call)
         missing: Missing = {}
         while True:
@@ -133,6 +152,8 @@ class SearchPath:
             if not lost:
                 if not missing and self._guard.due():
                     self._guard.offer(call, prepared, plan, moment, hits)
+                if coverage is not None:
+                    self._measures.partial_answers.inc()
                 return _answer(prepared, hits, rows, moment, coverage)
             # Hits whose rows nobody can give are none: the search is repeated without them.
             missing = {**missing, **lost}
@@ -153,12 +174,18 @@ class SearchPath:
         def request(units: Sequence[Unit], at: Moment) -> Search:
             return _message(call, prepared, plan.point(units, at), columns)
 
+        clock, measures = self._reading.clock, self._measures
+        began_s = clock()
         gathered: Gathered[SearchPartial] = await self._reading.read(
             plan, request, moment, deadline_s, partial=partial
         )
+        found_s = clock()
         if (recorder := current()) is not None:
             recorder.begin("do_merge")
-        return _best(call, prepared, [found for _, found in gathered.served]), gathered.missing
+        hits = _best(call, prepared, [found for _, found in gathered.served])
+        measures.do_search.observe(found_s - began_s)
+        measures.do_merge.observe(clock() - found_s)
+        return hits, gathered.missing
 
     async def _rows(
         self,
@@ -172,13 +199,16 @@ class SearchPath:
         columns = prepared.output.columns
         if not columns or hits.columns is not None or not len(hits.units):
             return hits.columns, {}
+        began_s = self._reading.clock()
         winners = Winners(plan, columns, hits)
         if (recorder := current()) is not None:
             recorder.begin("fetch")
         fetched = await self._reading.fetch(
             plan, winners.units, winners.request, deadline_s, partial=partial
         )
-        return (None if fetched.missing else winners.rows(fetched.served)), fetched.missing
+        rows = None if fetched.missing else winners.rows(fetched.served)
+        self._measures.fetch.observe(self._reading.clock() - began_s)
+        return rows, fetched.missing
 
 
 def _best(call: SearchCall, prepared: PreparedSearch, partials: Sequence[SearchPartial]) -> Hits:

@@ -49,7 +49,7 @@ class FileCache:
         """
         self._runtime = runtime
         self._root = folder
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._shared = shared
         self._lock: DataLock | None = None
         self._opening = asyncio.Lock()
@@ -58,6 +58,8 @@ class FileCache:
         self._pins: Counter[str] = Counter()
         self._trusted: set[tuple[str, str]] = set()
         self.used_bytes = 0
+        self.evicted = 0
+        """Entries that had to make room, so far."""
 
     async def open(self) -> Path:
         """The folder, once what lies there was taken over.
@@ -160,16 +162,17 @@ class FileCache:
 
     async def make_room(self, name: str, more_bytes: int) -> None:
         """Let others go until an entry may take so much more. Raises as `use`."""
-        if not self._limit_bytes:
+        if not self.limit_bytes:
             return
-        while self.used_bytes + more_bytes > self._limit_bytes:
+        while self.used_bytes + more_bytes > self.limit_bytes:
             free = (one for one in self._entries if one not in self._pins and one != name)
             if (victim := next(free, None)) is None:
                 raise CacheFull(
                     f"{name} needs {more_bytes} bytes of the reader's cache; of the "
-                    f"{self._limit_bytes} that reader.cache_bytes allows, {self.used_bytes} are "
+                    f"{self.limit_bytes} that reader.cache_bytes allows, {self.used_bytes} are "
                     "in use by open segments"
                 )
+            self.evicted += 1
             await self.remove(victim)
 
 

@@ -96,13 +96,22 @@ class PackedMask(NamedTuple):
 
 
 class MaskCache:
-    """Masks used last, as many as fit into `limit_bytes`."""
+    """Masks used last, as many as fit into `limit_bytes`.
+
+    Attributes:
+        hits: masks that were asked for and held.
+        misses: those that had to be made.
+        evicted: those that had to make room.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
         self._lock = threading.Lock()
         self._held: OrderedDict[Any, PackedMask] = OrderedDict()
-        self._size = 0
+        self.size_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.evicted = 0
 
     def __contains__(self, key: Any) -> bool:
         return key in self._held
@@ -112,13 +121,16 @@ class MaskCache:
         with self._lock:
             if (held := self._held.get(key)) is not None:
                 self._held.move_to_end(key)
+                self.hits += 1
                 return held
+            self.misses += 1
         rows = make()
         made = PackedMask(np.packbits(rows, bitorder="little"), int(np.count_nonzero(rows)))
         with self._lock:
             if key not in self._held:
                 self._held[key] = made
-                self._size += made.bits.nbytes
-            while self._size > self._limit and self._held:
-                self._size -= self._held.popitem(last=False)[1].bits.nbytes
+                self.size_bytes += made.bits.nbytes
+            while self.size_bytes > self.limit_bytes and self._held:
+                self.size_bytes -= self._held.popitem(last=False)[1].bits.nbytes
+                self.evicted += 1
         return made

@@ -51,6 +51,16 @@ class GrowingRows:
         self._reset(0)
         self.view = self._publish()
 
+    @property
+    def size_bytes(self) -> int:
+        """What the rows take in memory, room for more among it; text keys are left out."""
+        arrays = (self._keys, self._timestamps, self._partitions, self._offsets, self._deleted)
+        named = (self._vectors, self._scales, self._present)
+        found: int = sum(array.nbytes for array in arrays)
+        found += sum(array.nbytes for held in named for array in held.values())
+        found += sum(chunk.columns.nbytes for chunk in self._chunks)
+        return found
+
     def append(self, batch: pa.RecordBatch, timestamp: Timestamp, partition: PartitionId) -> None:
         """Add the rows of one mutation, primary keys included; its timestamp is the newest."""
         rows = batch.num_rows

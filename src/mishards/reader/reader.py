@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from mishards.core.errors import Unimplemented
+from mishards.core.errors import MishardsError, Unimplemented
 from mishards.core.ids import DDL_LOG, CollectionId, EntrySeq, LogId, NodeId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.log.entry import Entry
@@ -23,6 +23,7 @@ from mishards.log.store import LogStore
 from mishards.metadata.in_use import VersionsInUse
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability.instruments import Histogram, Metrics, Reading
 from mishards.observability.tracing import PeerTraces, Recorder
 from mishards.reader.cache import FileCache
 from mishards.reader.collection import CollectionState
@@ -33,9 +34,11 @@ from mishards.reader.fetch import fetch_rows, wanted_units
 from mishards.reader.files import SegmentFiles
 from mishards.reader.filters import FilterCache, MaskCache
 from mishards.reader.holdings import Holdings
+from mishards.reader.measures import CANCELLED, DEFECT, OK, ReaderMeasures
 from mishards.reader.plan import ReadState
 from mishards.reader.progress import Progress
 from mishards.reader.query import Querier
+from mishards.reader.readings import cache_readings, holding_readings, progress_readings
 from mishards.reader.room import Room
 from mishards.reader.search import Searcher
 from mishards.reader.segments import SegmentOpener
@@ -56,6 +59,9 @@ from mishards.rpc.messages import (
 )
 from mishards.rpc.protocol import CallContext
 from mishards.storage.protocol import ObjectStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _FEW_ROWS = 1_000
 """A fetch of at most so many rows is answered in the calling thread."""
@@ -92,6 +98,7 @@ class Reader:
         streamed: Callable[[LogId], bool] = lambda _: True,
         report_damage: Report | None = None,
         scratch: Path,
+        metrics: Metrics | None = None,
     ) -> None:
         """A reader that holds nothing yet.
 
@@ -102,6 +109,7 @@ class Reader:
             streamed: whether a leader of the log is heard.
             report_damage: tells the leader of a damaged index.
             scratch: folder of this node alone, for files that need not survive it.
+            metrics: what it measures itself with.
         """
         self._runtime = runtime
         self._config = config
@@ -113,12 +121,15 @@ class Reader:
             config.cache_bytes,
             shared=bool(config.cache_dir),
         )
+        self._caches = cache, masks
+        self._measures = ReaderMeasures(metrics or Metrics(enabled=False))
         self._files = SegmentFiles(runtime, store, cache, verify=config.verify == "open")
         self._in_use = VersionsInUse(lambda: self._holdings.oldest_version)
+        self._room = Room(self._files, lambda: self._holdings.states.values())
         self._opener = SegmentOpener(
             runtime,
             self._files,
-            Room(self._files, lambda: self._holdings.states.values()),
+            self._room,
             self._in_use,
             DamageReports(runtime, report_damage),
             config.quarantine_s,
@@ -128,7 +139,13 @@ class Reader:
         )
         self._progress = Progress(runtime)
         self._states = ReadStates(
-            runtime, self._holdings, self._opener, self._progress, catch_up, streamed
+            runtime,
+            self._holdings,
+            self._opener,
+            self._progress,
+            catch_up,
+            streamed,
+            self._measures,
         )
         self._searcher = Searcher(filters, masks)
         self._exact = ExactSearches(runtime, masks, self._in_use.reads)
@@ -197,32 +214,59 @@ class Reader:
     async def handle(self, message: Message, context: CallContext) -> Reply:
         if isinstance(message, NodeStatus):
             return self.status()
-        with self._in_use.held():
-            match message:
-                case Search():
-                    return await self._search(message, context)
-                case Query():
-                    return await self._query(message, context)
-                case Fetch():
-                    return await self._fetch(message, context)
-                case LookAgain():
-                    return await self._look_again(message)
+        code = DEFECT
+        try:
+            with self._in_use.held():
+                reply = await self._reply(message, context)
+            code = OK
+            return reply
+        except MishardsError as error:
+            code = str(error.code)
+            raise
+        except asyncio.CancelledError:
+            code = CANCELLED
+            raise
+        finally:
+            self._measures.answered(message, code)
+
+    async def _reply(self, message: Message, context: CallContext) -> Reply:
+        match message:
+            case Search():
+                return await self._search(message, context)
+            case Query():
+                return await self._query(message, context)
+            case Fetch():
+                return await self._fetch(message, context)
+            case LookAgain():
+                return await self._look_again(message)
         raise Unimplemented(f"a reader does not answer {type(message).__name__}")
 
     def handle_now(self, message: Message, traceparent: str = "") -> Reply | None:
         use = self._in_use.begin()
         try:
-            if type(message) is Search:
-                recorder = self._traces.begin("search", traceparent) if traceparent else None
-                state = None if message.exact else self._states.at_once(message.at)
-                return None if state is None else self._search_now(state, message, recorder)
-            if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
-                recorder = self._traces.begin("fetch", traceparent) if traceparent else None
-                rows = self._fetch_now(message)
-                return rows if rows is None or recorder is None else _told(rows, recorder)
-            return None
+            reply = self._reply_now(message, traceparent)
+        except MishardsError as error:
+            self._measures.answered(message, str(error.code))
+            raise
         finally:
             self._in_use.end(use)
+        if reply is not None:
+            self._measures.answered(message)
+        return reply
+
+    def _reply_now(self, message: Message, traceparent: str) -> Reply | None:
+        if type(message) is Search:
+            recorder = self._traces.begin("search", traceparent) if traceparent else None
+            state = None if message.exact else self._states.at_once(message.at)
+            reply = None if state is None else self._search_now(state, message, recorder)
+            if reply is not None:
+                self._measures.hits.inc(len(message.at.segments))
+            return reply
+        if type(message) is Fetch and len(message.units) <= 8 * _FEW_ROWS:
+            recorder = self._traces.begin("fetch", traceparent) if traceparent else None
+            rows = self._fetch_now(message)
+            return rows if rows is None or recorder is None else _told(rows, recorder)
+        return None
 
     def stream(self, message: Message, context: CallContext) -> AsyncIterator[Reply]:
         raise Unimplemented(f"a reader does not stream {type(message).__name__}")
@@ -236,8 +280,19 @@ class Reader:
         allowed = self._config.inline_cost_us if on_loop else self._config.direct_cost_us
         if self._searcher.cost_us(state, target, message) > allowed:
             return None
-        partial = self._searcher.search(state, target, message, recorder)
+        work, stage = self._searcher.search, self._measures.search
+        partial = self._timed(stage, work, state, target, message, recorder)
         return partial if recorder is None else _told(partial, recorder)
+
+    def _timed(
+        self, stage: Histogram, work: Callable[P, T], /, *args: P.args, **named: P.kwargs
+    ) -> T:
+        """What `work` gives; how long that took is observed. Any thread."""
+        clock = self._runtime.monotonic_s
+        began_s = clock()
+        found = work(*args, **named)
+        stage.observe(clock() - began_s)
+        return found
 
     async def _search(self, message: Search, context: CallContext) -> SearchPartial:
         recorder = self._traces.begin("search", context.traceparent)
@@ -251,8 +306,9 @@ class Reader:
         target = self._searcher.target(state.view, message)
         if recorder is not None:
             recorder.begin("wait_for_thread")
-        partial = await self._runtime.blocking(
-            self._searcher.search, state, target, message, recorder
+        work, stage = self._searcher.search, self._measures.search
+        partial: SearchPartial = await self._runtime.blocking(
+            self._timed, stage, work, state, target, message, recorder
         )
         return partial if recorder is None else _told(partial, recorder)
 
@@ -261,7 +317,10 @@ class Reader:
         state = await self._states.reached(message.at, context.deadline_s, recorder)
         if recorder is not None:
             recorder.begin("wait_for_thread")
-        partial = await self._runtime.blocking(self._querier.query, state, message, recorder)
+        work, stage = self._querier.query, self._measures.query
+        partial: QueryPartial = await self._runtime.blocking(
+            self._timed, stage, work, state, message, recorder
+        )
         return partial if recorder is None else _told(partial, recorder)
 
     def _fetch_now(self, message: Fetch) -> Rows | None:
@@ -272,7 +331,8 @@ class Reader:
                 if (opened := state.open.get(SegmentId(unit))) is None:
                     return None
                 segments[SegmentId(unit)] = opened
-        return fetch_rows(state.view, state.rows.view, segments, message)
+        stage, view = self._measures.fetch, state.rows.view
+        return self._timed(stage, fetch_rows, state.view, view, segments, message)
 
     async def _fetch(self, message: Fetch, context: CallContext) -> Rows:
         recorder = self._traces.begin("fetch", context.traceparent)
@@ -282,8 +342,9 @@ class Reader:
         for unit in wanted_units(message).tolist():
             if unit > 0:
                 segments[SegmentId(unit)] = await self._opener.open(state, SegmentId(unit))
-        rows = await self._runtime.blocking(
-            fetch_rows, state.view, state.rows.view, segments, message
+        stage, view = self._measures.fetch, state.rows.view
+        rows: Rows = await self._runtime.blocking(
+            self._timed, stage, fetch_rows, state.view, view, segments, message
         )
         return rows if recorder is None else _told(rows, recorder)
 
@@ -304,6 +365,13 @@ class Reader:
             StalePlan: this reader does not know it, or no more.
         """
         return self._states.state(collection)
+
+    def readings(self) -> Iterator[Reading]:
+        """What metrics say of this reader, but for what it measures while it answers."""
+        yield from progress_readings(self._progress, self._runtime.now_ms())
+        yield from holding_readings(self._holdings.states.values(), self._opener)
+        files, masks = self._caches
+        yield from cache_readings(files, self._room, masks)
 
     def status(self) -> StatusReply:
         """What this reader holds, and how far it has come."""

@@ -33,6 +33,8 @@ class Room:
         """`states`: of all collections, with their open segments."""
         self._files = files
         self._states = states
+        self.closed = 0
+        """Segments that were closed to make room, so far."""
 
     async def folder(self, meta: SegmentMeta, *, ahead: bool) -> Path:
         """As `SegmentFiles.folder`; unless `ahead`, others are closed where that makes room.
@@ -74,5 +76,6 @@ class Room:
         _, state, opened = min(found, key=lambda one: one[0])
         del state.open[opened.meta.id]
         self._files.release(opened.meta)
+        self.closed += 1
         _log.info("segment %d makes room in the cache", opened.meta.id)
         return True

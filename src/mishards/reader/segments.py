@@ -61,6 +61,8 @@ class SegmentOpener:
         self._room = room
         self._opening: dict[SegmentId, asyncio.Task[OpenSegment]] = {}
         self.quarantine: Quarantine[SegmentKey] = Quarantine(runtime.monotonic_s, pause_s)
+        self.opened = 0
+        """Segments that were opened so far."""
         self._indexes: Quarantine[IndexKey] = Quarantine(runtime.monotonic_s, pause_s)
 
     async def open(
@@ -154,6 +156,7 @@ class SegmentOpener:
         # Nothing is awaited from the last look at the delete files to here: no delete slips by.
         _apply_logged(opened, state.deletes.since(_last(logged)))
         state.open[segment_id] = opened
+        self.opened += 1
         await self.attach(state, opened)
         return opened
 

@@ -19,6 +19,7 @@ from mishards.observability.tracing import Recorder
 from mishards.reader.collection import CollectionState
 from mishards.reader.growing_reads import GrowingSpan
 from mishards.reader.holdings import Holdings
+from mishards.reader.measures import ReaderMeasures
 from mishards.reader.opened import READS, OpenSegment
 from mishards.reader.plan import ReadState
 from mishards.reader.progress import Progress
@@ -45,7 +46,10 @@ class ReadStates:
         progress: Progress,
         catch_up: CatchUp | None,
         streamed: Callable[[LogId], bool],
+        measures: ReaderMeasures,
     ) -> None:
+        self._measures = measures
+        self._clock = runtime.monotonic_s
         self._runtime = runtime
         self._holdings = holdings
         self._opener = opener
@@ -86,7 +90,8 @@ class ReadStates:
             DeadlineExceeded: it was not reached in time.
             NotReady, StorageError: the log on storage cannot be read to its end.
         """
-        progress = self._progress
+        progress, measures = self._progress, self._measures
+        began_s = self._clock()
         read_ts = at.read_ts
         if recorder is not None:
             self._note_waits(recorder, at)
@@ -98,11 +103,14 @@ class ReadStates:
             await progress.reach(at.log, Timestamp(0), at.version, deadline_s)
         else:
             await self._come_to(at, deadline_s)
+        here_s = self._clock()
+        measures.wait.observe(here_s - began_s)
         state = self._state(at.collection)
         if recorder is not None:
             _note_misses(recorder, state, at)
         segments, failures = await self._open_all(state, at.segments)
         await self._opener.settle(state, progress.log(at.log).timestamp)
+        measures.open.observe(self._clock() - here_s)
         _check_deletes(state, at, progress.log(at.log).timestamp)
         return _read_state(state, at, _read_ts(at, read_ts), segments, failures)
 
@@ -171,6 +179,9 @@ class ReadStates:
         self, state: CollectionState, wanted: Sequence[SegmentId]
     ) -> tuple[list[OpenSegment], tuple[UnitFailure, ...]]:
         segments, failures = [], []
+        held = sum(segment_id in state.open for segment_id in wanted)
+        self._measures.hits.inc(held)
+        self._measures.misses.inc(len(wanted) - held)
         for segment_id in wanted:
             try:
                 segments.append(await self._opener.open(state, segment_id))

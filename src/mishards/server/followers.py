@@ -6,6 +6,7 @@ Invariant: a log that metadata begins to name is followed from then on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from mishards.cluster.following import LogFollower
 from mishards.cluster.membership import Membership
@@ -15,6 +16,8 @@ from mishards.core.ids import EntrySeq, LogId
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import MetadataSnapshot
+from mishards.observability.instruments import Reading
+from mishards.observability.metrics import LOG_FOLLOWED, LOG_LAG_ENTRIES
 from mishards.rpc.protocol import Transport
 from mishards.server.follow import RoleSink
 from mishards.server.seams import Seams
@@ -53,6 +56,14 @@ class Followers:
         for log_id in sorted({*map(LogId, range(logs)), *snapshot.logs}):
             log = snapshot.logs.get(log_id)
             self._add(log_id, EntrySeq(1) if log is None else log.replay_from)
+
+    def readings(self) -> Iterator[Reading]:
+        """What metrics say of following."""
+        for log_id, follower in self._followers.items():
+            labels = (str(log_id),)
+            yield Reading(LOG_FOLLOWED, follower.leader is not None, labels)
+            if self._entries:
+                yield Reading(LOG_LAG_ENTRIES, follower.behind, labels)
 
     async def catch_up(self, log_id: LogId) -> None:
         """Read a log on storage to its end; as `LogFollower.catch_up`.

@@ -26,6 +26,7 @@ from mishards.server.drills import check_drills
 from mishards.server.exporting import open_exports
 from mishards.server.joining import require_trust
 from mishards.server.node import Node
+from mishards.server.sampling import sample, watched_folders
 from mishards.server.scratch import node_scratch
 from mishards.server.seams import open_seams
 from mishards.server.storage_trial import tested_storage
@@ -83,7 +84,7 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
         http, console = await _open_http(config, runtime, health, metrics, name, roles)
         if http is not None:
             stack.push_async_callback(http.close)
-        seams = await open_seams(config, runtime)
+        seams = await open_seams(config, runtime, metrics)
         stack.push_async_callback(seams.close)
         await stack.enter_async_context(tested_storage(config, seams, roles, name))
         if config.cluster.tls_certificate:
@@ -100,6 +101,8 @@ async def running_node(config: Config, roles: Sequence[str]) -> AsyncIterator[Ru
             console.slow = node.slow
         if node.proxy is not None:
             metrics.read(node.proxy.recall_guard.readings)
+        if metrics.enabled:
+            runtime.spawn(sample(runtime, metrics, watched_folders(config)), f"samples of {name}")
         edge = await _open_edge(node, config, health)
         if edge is not None:
             stack.push_async_callback(edge.close)
@@ -149,6 +152,7 @@ async def _open_edge(node: Node, config: Config, health: Health) -> Edge | None:
         health,
         local="reader" in node.roles,
         traces=node.traces,
+        metrics=node.metrics,
     )
 
 

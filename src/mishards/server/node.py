@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from mishards.core.ids import Epoch, LogId, MetadataVersion, NodeId, SegmentId
 from mishards.discovery.protocol import NodeInfo
 from mishards.metadata.protocol import Changes
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
+from mishards.observability.instruments import Reading
 from mishards.observability.slow import SlowTraces
 from mishards.observability.tracer import Tracer
 from mishards.proxy.leader import LeaderClient
@@ -37,6 +38,7 @@ from mishards.server.drills import Drills, OwnProcess
 from mishards.server.follow import FanOutSink, RoleSink
 from mishards.server.followers import Followers
 from mishards.server.presence import Presence
+from mishards.server.readings import membership_readings
 from mishards.server.seams import Seams
 from mishards.server.transport import OwnFirstTransport
 from mishards.server.writers import Writers
@@ -83,6 +85,8 @@ class Node:
         self._dispatcher = RoleDispatcher(node_id)
         self._dispatcher.examine = lambda: examined(config, runtime, node_id, scratch)
         self._dispatcher.drill = Drills(runtime, node_id, seams.cut, OwnProcess(runtime)).begin
+        self.metrics = seams.metrics
+        self._end_readings = self.metrics.read(self._readings)
         self._writers: Writers | None = None
         self._reader: Reader | None = None
         self.proxy: Proxy | None = None
@@ -231,6 +235,7 @@ class Node:
             on_role=self._on_role,
             unrivalled=self._unrivalled,
             builder=seams.builder,
+            metrics=self.metrics,
         )
 
     def _start_reader(self, changes: Changes) -> list[RoleSink]:
@@ -247,6 +252,7 @@ class Node:
             streamed=self._streamed,
             report_damage=self._report_damage,
             scratch=self._scratch,
+            metrics=self.metrics,
         )
         self._reader.start(MetadataSnapshot.empty().apply(changes))
         self._dispatcher.add("reader", self._reader)
@@ -287,6 +293,7 @@ class Node:
             self.id,
             self._config.recall,
             self.slow,
+            self.metrics,
         )
         if self._config.recall.share:
             checks = self.proxy.recall_guard.run()
@@ -327,6 +334,19 @@ class Node:
         if not self._failed.done():
             self._failed.set_result(None)
 
+    def _readings(self) -> Iterator[Reading]:
+        """What the node's metrics say now."""
+        logs = set(range(self._config.cluster.logs))
+        yield from membership_readings(self._membership, sorted(map(LogId, logs)))
+        if self._followers is not None:
+            yield from self._followers.readings()
+        if self._writers is not None:
+            yield from self._writers.readings()
+        if self._reader is not None:
+            yield from self._reader.readings()
+        if self.proxy is not None:
+            yield from self.proxy.readings()
+
     async def withdraw(self) -> None:
         """Take no new work: other nodes stop sending to this one."""
         if self._presence is not None:
@@ -334,6 +354,7 @@ class Node:
 
     async def close(self) -> None:
         """End what runs, last started first."""
+        self._end_readings()
         await self.withdraw()
         for task in self._tasks:
             task.cancel()

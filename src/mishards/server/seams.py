@@ -15,12 +15,15 @@ from mishards.discovery.election_registry import open_election
 from mishards.discovery.protocol import Registry
 from mishards.discovery.registry import open_registry
 from mishards.metadata.journaled import JournaledMetadata
+from mishards.metadata.measured import MeasuredMetadata
 from mishards.metadata.protocol import MetadataStore
 from mishards.metadata.registry import open_metadata_store
+from mishards.observability.instruments import Metrics
 from mishards.rpc.protocol import Transport
 from mishards.rpc.tcp import FramedTransport
 from mishards.server.config import ClusterConfig, Config
 from mishards.storage.layers.cut import CutStore, StorageCut
+from mishards.storage.layers.measure import MeasuringStore
 from mishards.storage.protocol import ObjectStore
 from mishards.storage.registry import open_store
 from mishards.tls.cluster import ClusterTls
@@ -34,6 +37,7 @@ class Seams(msgspec.Struct, frozen=True):
     Attributes:
         builder: builds indexes and merges segments; None for processes of their own.
         cut: keeps storage from the node for a while; None where drills are not enabled.
+        metrics: what the node measures itself with; off unless it is given.
     """
 
     runtime: Runtime
@@ -44,6 +48,7 @@ class Seams(msgspec.Struct, frozen=True):
     election: Election
     builder: Builder | None = None
     cut: StorageCut | None = None
+    metrics: Metrics = msgspec.field(default_factory=lambda: Metrics(enabled=False))
 
     async def close(self) -> None:
         """Close all but the runtime."""
@@ -54,8 +59,11 @@ class Seams(msgspec.Struct, frozen=True):
         await self.store.close()
 
 
-async def open_seams(config: Config, runtime: Runtime) -> Seams:
+async def open_seams(config: Config, runtime: Runtime, metrics: Metrics | None = None) -> Seams:
     """Open what the configuration names, metadata with its journal on shared storage.
+
+    Args:
+        metrics: measure storage and metadata with these, and hand them on.
 
     Raises:
         ConfigError, PluginError: something cannot be opened as named.
@@ -63,7 +71,13 @@ async def open_seams(config: Config, runtime: Runtime) -> Seams:
         MetadataBehind: the metadata database has lost commits.
         CorruptObject, StorageError, MetadataUnavailable: that cannot be told.
     """
-    return await journaled(await open_plain_seams(config, runtime))
+    seams = await open_plain_seams(config, runtime)
+    if metrics is None or not metrics.enabled:
+        return await journaled(seams)
+    store = MeasuringStore(seams.store, metrics, runtime)
+    seams = await journaled(msgspec.structs.replace(seams, store=store, metrics=metrics))
+    metadata = MeasuredMetadata(seams.metadata, metrics, runtime)
+    return msgspec.structs.replace(seams, metadata=metadata)
 
 
 async def journaled(seams: Seams) -> Seams:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from mishards.cluster.balance import Move, surplus
 from mishards.core.errors import MishardsError, NotLeader
@@ -17,6 +17,7 @@ from mishards.core.ids import DDL_LOG, Epoch, LogId, NodeId
 from mishards.core.runtime import Runtime
 from mishards.discovery.election import NOBODY
 from mishards.discovery.protocol import NodeInfo
+from mishards.observability.instruments import Reading
 from mishards.rpc.messages import Message, NodeStatus, Reply
 from mishards.rpc.protocol import CallContext
 from mishards.server.dispatch import merged_status
@@ -96,6 +97,11 @@ class Writers:
             for log_id, candidate in self._candidates.items()
             if candidate.leads
         }
+
+    def readings(self) -> Iterator[Reading]:
+        """What metrics say of all candidates."""
+        for candidate in self._candidates.values():
+            yield from candidate.readings()
 
     async def hand_over(self, log_id: LogId, to: NodeId = NOBODY) -> None:
         """Let a standby lead one log; as `Candidate.hand_over`."""

@@ -29,6 +29,7 @@ from mishards.writer.catalog import Catalog
 from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.edit import NOTHING, Edit
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.scratch import scratch_folder
 
 _log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class IndexBuilds:
         construction: Construction,
         fresh: Callable[[], Awaitable[Timestamp]],
         log_id: LogId,
+        measures: WriterMeasures,
     ) -> None:
         """`fresh` numbers the builds, so that every file has a name of its own; what belongs to
         other logs than `log_id`, their leaders build."""
@@ -119,6 +121,7 @@ class IndexBuilds:
         self._construction = construction
         self._fresh = fresh
         self._log_id = log_id
+        self._measures = measures
         self._complete: dict[CollectionId, CollectionView] = {}
         self._running: set[Work] = set()
         self._failures: dict[Work, tuple[int, float]] = {}
@@ -177,7 +180,8 @@ class IndexBuilds:
         work = missing.work
         self._running.add(work)
         try:
-            await self._build(missing)
+            with self._measures.building():
+                await self._build(missing)
         except MishardsError as error:
             count = self._failures.get(work, (0, 0.0))[0] + 1
             pause_s = self._config.build_retry_s * 2 ** min(count - 1, _MOST_DOUBLINGS)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 from mishards.cluster.campaign import LOOKS_PER_LEASE, Campaign
 from mishards.cluster.peers import Peers
@@ -33,6 +33,15 @@ from mishards.discovery.election import NOBODY
 from mishards.discovery.protocol import NodeInfo
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
+from mishards.observability.instruments import Metrics, Reading
+from mishards.observability.metrics import (
+    EPOCH,
+    LEADER,
+    REIGN_ENDS,
+    REIGNS,
+    TAKEOVER_SECONDS,
+    CounterOf,
+)
 from mishards.rpc.messages import (
     Attend,
     HandedOver,
@@ -48,6 +57,7 @@ from mishards.rpc.protocol import CallContext, Transport
 from mishards.storage.protocol import ObjectStore
 from mishards.writer.build_job import Builder
 from mishards.writer.config import WriterConfig
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.standby import Standby
 from mishards.writer.vigil import Vigil
 from mishards.writer.writer import Writer
@@ -76,6 +86,7 @@ class Candidate:
         on_role: Callable[[], Awaitable[None]],
         unrivalled: bool = False,
         builder: Builder | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """A candidate that does nothing yet.
 
@@ -84,6 +95,7 @@ class Candidate:
             others: the other writers of the cluster, as far as is known.
             on_role: awaited when leading has begun or ended.
             unrivalled: something else keeps other writers away from the log.
+            metrics: what it measures itself with.
         """
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runtime = runtime
@@ -99,6 +111,7 @@ class Candidate:
         self._on_role = on_role
         self._unrivalled = unrivalled
         self._builder = builder
+        self._measures = WriterMeasures(metrics, runtime.monotonic_s)
         self._standby = self._new_standby()
         self._standby_turn = asyncio.Lock()
         self._writer: Writer | None = None
@@ -193,6 +206,17 @@ class Candidate:
             raise type(self._why_not)(self._why_not.message)
         return self._writer
 
+    def readings(self) -> Iterator[Reading]:
+        """What metrics say of it, leading or not."""
+        labels = (str(self._log_id),)
+        yield Reading(LEADER, self.leads, labels)
+        yield Reading(EPOCH, self.epoch, labels)
+        if self._writer is not None:
+            yield from self._writer.readings()
+
+    def _count(self, metric: CounterOf, *labels: str) -> None:
+        self._measures.metrics.counter(metric, str(self._log_id), *labels).inc()
+
     def status(self) -> StatusReply:
         """How it is, leading or not."""
         if self._writer is not None:
@@ -254,6 +278,7 @@ class Candidate:
     async def _leave_to(self, heir: NodeInfo) -> HandedOver:
         writer, self._writer = self._reigning(), None
         self._led.clear()
+        self._count(REIGN_ENDS, "handover")
         began_s = self._runtime.monotonic_s()
         self._why_not = NotLeader(f"writer {self._node_id!r} handed over to {heir.id!r}")
         await writer.retire(self._why_not)
@@ -373,6 +398,7 @@ class Candidate:
 
     async def _lead(self) -> None:
         """Begin a reign; the lease is this node's."""
+        began_s = self._runtime.monotonic_s()
         standby, self._standby = self._standby, self._new_standby()
         writer = Writer(
             self._runtime,
@@ -386,6 +412,7 @@ class Candidate:
             peers=self._peers,
             unrivalled=self._unrivalled,
             elected_s=lambda: self._campaign.held_s,
+            measures=self._measures,
         )
         try:
             async with self._standby_turn:
@@ -395,6 +422,9 @@ class Candidate:
             raise
         self._writer = writer
         self._led.set()
+        self._count(REIGNS)
+        taken_s = self._runtime.monotonic_s() - began_s
+        self._measures.metrics.histogram(TAKEOVER_SECONDS).observe(taken_s)
         _log.info("%s leads log %d", self._node_id, self._log_id)
         await self._on_role()
 
@@ -411,6 +441,7 @@ class Candidate:
                 task.cancel()
             await asyncio.gather(keeping, fenced, return_exceptions=True)
         if writer is self._writer:  # not handed over
+            self._count(REIGN_ENDS, "lost")
             await self._step_aside(writer.refusal)
 
     async def _step_aside(self, error: MishardsError) -> None:

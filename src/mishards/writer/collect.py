@@ -40,6 +40,7 @@ from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.edit import Edit
 from mishards.writer.garbage import Mark, judge, oldest_in_use, unreferenced
+from mishards.writer.measures import WriterMeasures
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
@@ -61,7 +62,9 @@ class GarbageCollector:
         construction: Construction,
         peers: Peers,
         log_id: LogId,
+        measures: WriterMeasures | None = None,
     ) -> None:
+        self._measures = measures or WriterMeasures()
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -111,6 +114,7 @@ class GarbageCollector:
         if not verdict.remove or pins:
             return 0
         removed = await self._remove(verdict.remove)
+        self._measures.garbage.inc(len(removed))
         size_bytes = sum(found[key] for key in removed)
         _log.info("removed %d objects of %d bytes that nothing names", len(removed), size_bytes)
         return len(removed)

@@ -30,6 +30,7 @@ from mishards.observability.tracing import Recorder
 from mishards.rpc.messages import Write, Written
 from mishards.writer.admission import check_target
 from mishards.writer.config import WriterConfig
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.pending import GroupTimes, Pending, WriteQueue
 from mishards.writer.tokens import TokenWindow
 from mishards.writer.waiters import TimestampWaiters
@@ -54,6 +55,7 @@ class GroupCommit:
         on_durable: OnDurable,
         on_fenced: Callable[[MishardsError], None],
         now_ns: Callable[[], int],
+        measures: WriterMeasures,
     ) -> None:
         """`on_durable` is told of each entry once, in order, before its writers are."""
         self._now_ns = now_ns
@@ -69,11 +71,17 @@ class GroupCommit:
         self._snapshot = snapshot
         self._on_durable = on_durable
         self._on_fenced = on_fenced
+        self._measures = measures
         self._queue = WriteQueue()
         self._unsure = False
         self._uncovered = TimestampWaiters()
         self._unreached = TimestampWaiters()
         self._wake = asyncio.Event()
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for its entry."""
+        return self._queue.size_bytes
 
     @property
     def is_idle(self) -> bool:
@@ -158,7 +166,7 @@ class GroupCommit:
         self._unreached.refuse_all(error)
 
     def _enqueue(self, message: Write) -> Pending:
-        pending = Pending(message)
+        pending = Pending(message, self._measures.clock())
         waiting = self._queue.size_bytes
         if waiting and waiting + pending.size_bytes > self._config.queue_max_bytes:
             raise TooManyRequests(
@@ -179,6 +187,9 @@ class GroupCommit:
             pending.times = times
         try:
             group = [pending for pending in group if self._prepare(pending)]
+            taken_s = self._measures.clock()
+            for pending in group:
+                self._measures.queue.observe(taken_s - pending.since_s)
             while group or self._is_owing:
                 entry = self._entry(group)
                 raw = await self._store(entry)
@@ -244,12 +255,16 @@ class GroupCommit:
             StorageError: it may be there or not, on disk or only on the way.
         """
         self._unsure = True
+        clock = self._measures.clock
+        began_s = clock()
         try:
             raw = await self._log.append(entry)
         except (ObjectExists, DiskFull) as error:
             await self._look_at(entry.seq, error)
             raise
         self._unsure = False
+        self._measures.append.observe(clock() - began_s)
+        self._measures.durable(entry, len(raw))
         return raw
 
     async def _look_at(self, seq: EntrySeq, error: MishardsError) -> None:

@@ -27,6 +27,7 @@ from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.edit import Edit
 from mishards.writer.inputs import Inputs
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.merges import FreshIds, Merges
 from mishards.writer.survey import Surveys
 
@@ -48,6 +49,7 @@ class Compactor:
         fresh: FreshIds,
         log_id: LogId,
         now: Callable[[], Timestamp],
+        measures: WriterMeasures,
     ) -> None:
         """`now`: see `Merges`."""
         inputs = Inputs(runtime, store, construction)
@@ -57,7 +59,7 @@ class Compactor:
         self._log_id = log_id
         self._surveys = Surveys(runtime, config, inputs, builder)
         self._merges = Merges(
-            runtime, config, store, catalog, inputs, builder, construction, fresh, now
+            runtime, config, store, catalog, inputs, builder, construction, fresh, now, measures
         )
         self._fresh = fresh
         self._requests = CompactionRequests()

@@ -24,6 +24,7 @@ from mishards.core.errors import (
 from mishards.core.ids import CollectionId, EntrySeq, LogId, SegmentId, Timestamp
 from mishards.core.runtime import Runtime
 from mishards.core.timestamps import TimestampAllocator
+from mishards.log.entry import Mutation
 from mishards.metadata.models import DeleteFile, LogMeta
 from mishards.metadata.snapshot import CollectionView, MetadataSnapshot
 from mishards.segments.layout import deletes_key, segment_files, segment_key
@@ -33,6 +34,7 @@ from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.edit import NOTHING, Edit
 from mishards.writer.growing import Growing, GrowingCollection
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.scratch import scratch_folder
 from mishards.writer.sealing import Sealed, SealPlan, ids_needed, seal
 
@@ -70,7 +72,9 @@ class Flusher:
         log_id: LogId,
         position: Callable[[], LogPosition],
         construction: Construction,
+        measures: WriterMeasures,
     ) -> None:
+        self._measures = measures
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -165,6 +169,12 @@ class Flusher:
         mutations = self._growing.up_to(collection_id, cut)
         if view is None or not mutations:
             return ()
+        with self._measures.flushing():
+            return await self._seal(view, mutations, cut)
+
+    async def _seal(
+        self, view: CollectionView, mutations: tuple[Mutation, ...], cut: Timestamp
+    ) -> Segments:
         count = ids_needed(view, mutations)
         first_id = self._allocator.allocate(count)
         # No leader to come may give these ids again: files of this flush may stay behind.
@@ -197,6 +207,8 @@ class Flusher:
             return edit
 
         await self._catalog.commit(change)
+        rows = sum(segment.rows for segment in sealed.segments if segment.id in kept)
+        self._measures.flushed_rows.inc(rows)
         return tuple(kept)
 
     async def _to_merge(

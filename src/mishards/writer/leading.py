@@ -39,6 +39,7 @@ from mishards.writer.damage import DamagedIndexes
 from mishards.writer.edit import Edit
 from mishards.writer.expire import Expiry
 from mishards.writer.flush import Flusher, LogPosition
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.takeover import Reign
 from mishards.writer.trim import LogEnds, LogTrimmer
 
@@ -69,6 +70,7 @@ class Leading:
         builder: Builder,
         on_fenced: Callable[[MishardsError], None],
         elected_s: Callable[[], float],
+        measures: WriterMeasures,
         peers: Peers | None = None,
     ) -> None:
         """`on_fenced` may be called from within the tasks that `stop` ends; without `peers`
@@ -78,6 +80,7 @@ class Leading:
         """Timestamp of the last durable entry."""
         self.allocator = reign.allocator
         self.growing = reign.growing
+        self.measures = measures
         self._runtime = runtime
         self._config = config
         self._publisher = publisher
@@ -113,6 +116,7 @@ class Leading:
             self._on_durable,
             on_fenced,
             runtime.now_ns,
+            measures,
         )
         self.flusher = Flusher(
             runtime,
@@ -125,6 +129,7 @@ class Leading:
             log_id,
             self._position,
             self.construction,
+            measures,
         )
         self.builds = IndexBuilds(
             runtime,
@@ -135,6 +140,7 @@ class Leading:
             self.construction,
             self._fresh_id,
             log_id,
+            measures,
         )
         self.compactor = Compactor(
             runtime,
@@ -146,6 +152,7 @@ class Leading:
             self._fresh_ids,
             log_id,
             lambda: Timestamp(self.newest),
+            measures,
         )
         self.damage = DamagedIndexes(runtime, config, store, self.catalog)
         self._cleaning = self._cleaners(store, peers)
@@ -157,7 +164,14 @@ class Leading:
         found: list[tuple[str, Cleaner]] = [("expiry", expiry.run)]
         if peers is not None:
             collector = GarbageCollector(
-                runtime, config, store, catalog, self.construction, peers, log_id
+                runtime,
+                config,
+                store,
+                catalog,
+                self.construction,
+                peers,
+                log_id,
+                self.measures,
             )
             trimmer = LogTrimmer(
                 runtime,
@@ -168,6 +182,7 @@ class Leading:
                 PinWatch(store, runtime),
                 log_id,
                 self._log_ends,
+                self.measures,
             )
             found += [("collection", collector.run), ("trimming", trimmer.run)]
         return found

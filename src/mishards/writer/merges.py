@@ -32,6 +32,7 @@ from mishards.writer.compaction_policy import Compaction, CompactionLimits
 from mishards.writer.config import WriterConfig
 from mishards.writer.construction import Construction
 from mishards.writer.inputs import Inputs
+from mishards.writer.measures import WriterMeasures
 from mishards.writer.merging import MergeJob, outputs_at_most
 from mishards.writer.scratch import scratch_folder
 
@@ -55,6 +56,7 @@ class Merges:
         construction: Construction,
         fresh: FreshIds,
         now: Callable[[], Timestamp],
+        measures: WriterMeasures,
     ) -> None:
         """`now`: a time of the log that no reader is behind of for long."""
         self._runtime = runtime
@@ -66,6 +68,7 @@ class Merges:
         self._construction = construction
         self._fresh = fresh
         self._now = now
+        self._measures = measures
 
     async def run(
         self, chosen: Compaction, view: CollectionView, limits: CompactionLimits
@@ -84,15 +87,9 @@ class Merges:
             raise MetadataConflict(f"segments {chosen.inputs} are not all there any more")
         begun_s = self._runtime.monotonic_s()
         inputs = [view.segments[one] for one in chosen.inputs]
-        async with scratch_folder(self._runtime, self._config.scratch) as folder:
-            outputs = await self._merge(view, inputs, limits, folder)
-            outputs = [await self._indexed(view, one, folder) for one in outputs]
-            keys = [segment_key(view.id, one.id, "") for one in outputs]
-            with self._construction.holding(keys):
-                await self._upload(outputs, folder)
-                await self._catalog.commit(
-                    lambda snapshot: swap_edit(snapshot, view, chosen.inputs, outputs)
-                )
+        with self._measures.compacting():
+            outputs = await self._swap(chosen, view, inputs, limits)
+        self._measures.compacted_segments.inc(len(inputs))
         _log.info(
             "compacted %d segments of collection %d (%s): %d rows became %d in %d segments, %.1f s",
             len(inputs),
@@ -104,6 +101,25 @@ class Merges:
             self._runtime.monotonic_s() - begun_s,
         )
         return tuple(one.id for one in outputs)
+
+    async def _swap(
+        self,
+        chosen: Compaction,
+        view: CollectionView,
+        inputs: list[SegmentMeta],
+        limits: CompactionLimits,
+    ) -> list[SegmentMeta]:
+        """The segments that the metadata names in the place of the inputs from now on."""
+        async with scratch_folder(self._runtime, self._config.scratch) as folder:
+            outputs = await self._merge(view, inputs, limits, folder)
+            outputs = [await self._indexed(view, one, folder) for one in outputs]
+            keys = [segment_key(view.id, one.id, "") for one in outputs]
+            with self._construction.holding(keys):
+                await self._upload(outputs, folder)
+                await self._catalog.commit(
+                    lambda snapshot: swap_edit(snapshot, view, chosen.inputs, outputs)
+                )
+        return outputs
 
     async def _merge(
         self,

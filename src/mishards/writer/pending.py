@@ -38,9 +38,11 @@ class Pending:
     """One mutation and its waiters; `mutation` once it has a timestamp, `times` once it is in a
     group."""
 
-    def __init__(self, message: Write) -> None:
+    def __init__(self, message: Write, since_s: float) -> None:
+        """`since_s`: when it came, on the monotonic clock."""
         self.message = message
         self.times: GroupTimes | None = None
+        self.since_s = since_s
         self.size_bytes = len(message.rows) + len(message.keys)
         self.mutation: Mutation | None = None
         self._waiters: list[Waiter] = []

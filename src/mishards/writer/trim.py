@@ -36,6 +36,7 @@ from mishards.storage.pins import PinWatch
 from mishards.writer.catalog import Catalog
 from mishards.writer.config import WriterConfig
 from mishards.writer.edit import NOTHING, Edit
+from mishards.writer.measures import WriterMeasures
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
@@ -90,7 +91,9 @@ class LogTrimmer:
         pins: PinWatch,
         log_id: LogId,
         ends: Callable[[], LogEnds],
+        measures: WriterMeasures | None = None,
     ) -> None:
+        self._measures = measures or WriterMeasures()
         self._runtime = runtime
         self._config = config
         self._log = log
@@ -151,6 +154,7 @@ class LogTrimmer:
         for start in range(0, len(gone), _BATCH):
             await self._log.remove(gone[start : start + _BATCH])
         self._removed_to = trimmed
+        self._measures.trimmed.inc(len(gone))
         if gone:
             _log.info("log %d is trimmed: %d entries before %d", self._log_id, len(gone), trimmed)
         return len(gone)

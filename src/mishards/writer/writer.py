@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, get_args
 
 import msgspec
@@ -29,6 +29,7 @@ from mishards.core.ids import DDL_LOG, EntrySeq, Epoch, LogId, MetadataVersion, 
 from mishards.core.runtime import Runtime
 from mishards.log.store import LogStore
 from mishards.metadata.protocol import MetadataStore
+from mishards.observability.instruments import Reading
 from mishards.observability.tracing import PeerTraces, Recorder
 from mishards.rpc.messages import (
     AllocateTimestamp,
@@ -61,6 +62,8 @@ from mishards.writer.ddl import DDL_RULES
 from mishards.writer.ddl_imports import newest_imported
 from mishards.writer.ddl_once import ddl_once
 from mishards.writer.leading import Leading
+from mishards.writer.measures import WriterMeasures
+from mishards.writer.readings import ReignReadings
 from mishards.writer.standby import Standby
 from mishards.writer.takeover import take_leadership
 
@@ -87,6 +90,7 @@ class Writer:
         peers: Peers | None = None,
         unrivalled: bool = False,
         elected_s: Callable[[], float] = lambda: -math.inf,
+        measures: WriterMeasures | None = None,
     ) -> None:
         """A writer that leads nothing yet.
 
@@ -96,9 +100,12 @@ class Writer:
             peers: are asked what they still read before anything is removed.
             unrivalled: something else keeps other writers away from the log, so what this one
                 remembers is the newest there is.
+            measures: what it measures itself with.
             elected_s: when it was last certain that nobody else was elected, on the monotonic
                 clock.
         """
+        self._measures = measures or WriterMeasures(clock=runtime.monotonic_s)
+        self._tell = ReignReadings(config, log_id)
         self._runtime = runtime
         self._config = config
         self._store = store
@@ -180,6 +187,7 @@ class Writer:
             self._builder,
             self.step_down,
             self._elected_s,
+            self._measures,
             self._peers,
         )
         await leading.begin(self._node_id)
@@ -245,6 +253,11 @@ class Writer:
         self._serving()
         return self._publisher.stream(message, self._log, self._metadata)
 
+    def readings(self) -> Iterator[Reading]:
+        """What metrics say of the reign, but for what is measured while it works."""
+        if self._leading is not None and self.leads:
+            yield from self._tell.read(self._leading)
+
     def status(self) -> StatusReply:
         """How the writer is, whether it leads or not."""
         leading = self._leading
@@ -281,6 +294,14 @@ class Writer:
 
 
 async def _write(leading: Leading, message: Write, recorder: Recorder | None = None) -> Reply:
+    try:
+        return await _written(leading, message, recorder)
+    except MishardsError as error:
+        leading.measures.refused(error)
+        raise
+
+
+async def _written(leading: Leading, message: Write, recorder: Recorder | None) -> Reply:
     if recorder is not None:
         recorder.begin("check_write")
     await leading.catalog.reach(message.version)

@@ -3,7 +3,8 @@
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as families
 
-from mishards.api.http.metrics import written
+from mishards.api.http.metrics import metrics_routes, written
+from mishards.core.runtime import SystemRuntime
 from mishards.observability.instruments import Metrics
 from mishards.observability.metrics import (
     COMMIT_MUTATIONS,
@@ -73,3 +74,9 @@ def test_the_memory_of_the_process_stands_beside_what_a_role_holds():
     found = {sample.labels["kind"]: sample.value for sample in family.samples}
     assert found["growing_rows"] == 7
     assert found["anonymous"] > 1_000_000
+
+
+def test_a_node_that_does_not_measure_itself_has_no_page():
+    runtime = SystemRuntime(threads=1)
+    assert metrics_routes(Metrics(enabled=False), runtime) == []
+    assert [route.path for route in metrics_routes(Metrics(), runtime)] == ["/metrics"]

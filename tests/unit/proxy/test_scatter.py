@@ -15,10 +15,12 @@ from mishards.core.errors import (
 )
 from mishards.core.runtime import SystemRuntime
 from mishards.discovery.protocol import NodeInfo
+from mishards.observability.instruments import Metrics
 from mishards.observability.tracing import Recorder, recorded, recording
 from mishards.proxy.assignment import Assignment
 from mishards.proxy.config import ProxyConfig
 from mishards.proxy.hedging import HedgeClock
+from mishards.proxy.measures import ProxyMeasures
 from mishards.proxy.scatter import Scatter
 from mishards.rpc.messages import UnitFailure
 
@@ -107,7 +109,15 @@ def scatter(answers, preferences, **options):
 
 
 def gather(
-    answers, preferences, *, config=None, hedges=None, deadline_s=10.0, growing=None, partial=False
+    answers,
+    preferences,
+    *,
+    config=None,
+    hedges=None,
+    deadline_s=10.0,
+    growing=None,
+    partial=False,
+    measures=None,
 ):
     """Run one scatter; gives (gathered, transport, membership)."""
     config = config or ProxyConfig(hedge=False)
@@ -120,7 +130,7 @@ def gather(
             gathered = await Scatter(
                 runtime, transport, membership, config, hedges or HedgeClock(config), assignment,
                 lambda units: Asked(tuple(units)), runtime.monotonic_s() + deadline_s,
-                partial=partial,
+                measures, partial=partial,
             ).run()  # fmt: skip
         finally:
             await runtime.close()
@@ -299,3 +309,24 @@ def test_a_hedge_is_recorded():
     assert [(event.name, event.attributes["reader"]) for event in events] == [("hedge", "a")]
     assert calls["b"].error == ""
     assert calls["a"].start_ns < calls["b"].start_ns
+
+
+def test_what_went_wrong_on_the_way_is_counted():
+    measures = ProxyMeasures(Metrics())
+    answers = {"a": raising(Unavailable("gone")), "b": serving("b"), "c": serving("c")}
+    preferences = {1: ("a", "b", "c"), 2: ("a", "c", "b"), 3: ("b", "a", "c")}
+    scatter(answers, preferences, measures=measures)
+    assert measures.sub_requests.value == 4
+    assert measures.retries.value == 1
+    assert measures.suspicions.value == 1
+    assert sum(measures.sub_request_seconds.state()[0]) == 3
+    assert measures.hedges.value == 0
+
+
+def test_hedged_copies_are_counted():
+    measures = ProxyMeasures(Metrics())
+    config = ProxyConfig(hedge_least_ms=1, hedge_budget=1.0)
+    answers = {"a": never(), "b": serving("b")}
+    scatter(answers, {1: ("a", "b")}, config=config, hedges=warm_hedges(config), measures=measures)
+    assert measures.hedges.value == 1
+    assert measures.sub_requests.value == 2

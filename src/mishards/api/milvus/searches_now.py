@@ -15,6 +15,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from mishards.api.milvus.decode_reads import decode_search
 from mishards.api.milvus.edge.protocol import EdgeCall
 from mishards.api.milvus.encode_answers import encode_search
+from mishards.api.milvus.measures import code_of
 from mishards.api.milvus.status import failure
 from mishards.api.milvus.traced import begun, begun_to_explain, describe, ended, explanation
 from mishards.core.errors import InvalidParameter, MishardsError
@@ -37,7 +38,10 @@ Answer = bytes | Recorder | None
 
 
 def searches_now(
-    proxy: ProxyApi, requests: Sequence[EdgeCall], traces: TraceSink | None = None
+    proxy: ProxyApi,
+    requests: Sequence[EdgeCall],
+    traces: TraceSink | None = None,
+    failures: list[str] | None = None,
 ) -> list[Answer]:
     """Serves `Search` where the proxy can answer at once. Any thread.
 
@@ -45,11 +49,13 @@ def searches_now(
         requests: serialised `SearchRequest`s; the database of the connection is used where the
             request names none.
         traces: None to record nothing.
+        failures: gets the code of each that is answered with an error.
 
     Returns:
         For each a serialised `SearchResults`; where the answer needs the loop, None or what has
         recorded the attempt: the same payload then goes to the handler.
     """
+    failures = [] if failures is None else failures
     answers: list[Answer] = [None] * len(requests)
     places: list[int] = []
     decoded: list[_Decoded] = []
@@ -62,9 +68,10 @@ def searches_now(
             decoded.append(made)
             places.append(place)
         except Exception as error:
+            failures.append(code_of(error))
             answers[place] = _failed(traces, recorder, error)
     for group in grouped([one.call for one in decoded]):
-        found = _together(proxy, [decoded[one] for one in group], traces)
+        found = _together(proxy, [decoded[one] for one in group], traces, failures)
         for one, answer in zip(group, found, strict=True):
             answers[places[one]] = answer
     return answers
@@ -82,7 +89,9 @@ def _decoded(payload: bytes, database: str, recorder: Recorder | None) -> _Decod
     return _Decoded(call, round_decimal, recorder)
 
 
-def _together(proxy: ProxyApi, group: Sequence[_Decoded], traces: TraceSink | None) -> list[Answer]:
+def _together(
+    proxy: ProxyApi, group: Sequence[_Decoded], traces: TraceSink | None, failures: list[str]
+) -> list[Answer]:
     """The answers to calls that may join."""
     if len(group) > 1:
         calls = [one.call for one in group]
@@ -96,15 +105,16 @@ def _together(proxy: ProxyApi, group: Sequence[_Decoded], traces: TraceSink | No
                 _encoded(share, one, traces)
                 for share, one in zip(shares(answer, calls), group, strict=True)
             ]
-    return [_alone(proxy, one, traces) for one in group]
+    return [_alone(proxy, one, traces, failures) for one in group]
 
 
-def _alone(proxy: ProxyApi, one: _Decoded, traces: TraceSink | None) -> Answer:
+def _alone(proxy: ProxyApi, one: _Decoded, traces: TraceSink | None, failures: list[str]) -> Answer:
     try:
         answer = _recorded(proxy, one.call, one.recorder)
         if answer is not None:
             return _encoded(answer, one, traces)
     except Exception as error:
+        failures.append(code_of(error))
         return _failed(traces, one.recorder, error)
     if one.recorder is not None:
         one.recorder.fold("in_thread")

@@ -8,6 +8,7 @@ from mishards.api.health import Health
 from mishards.api.milvus.edge.protocol import Edge, EdgeSettings
 from mishards.api.milvus.edge.registry import make_edge
 from mishards.api.milvus.servicer import MilvusServicer
+from mishards.observability.instruments import Metrics
 from mishards.observability.tracing import TraceSink
 from mishards.proxy.calls import ProxyApi
 from mishards.proxy.config import ProxyConfig
@@ -23,11 +24,13 @@ async def open_edge(
     *,
     local: bool,
     traces: TraceSink | None = None,
+    metrics: Metrics | None = None,
 ) -> Edge:
     """A started edge that serves `proxy`, and says whether the node serves.
 
     Args:
         traces: takes what calls do; None to record nothing.
+        metrics: what calls are measured with; None for nothing.
         local: whether a reader is in this process. Threads then compute, and more of them than
             processors only pass the interpreter's lock around; otherwise they mostly wait for
             readers, and what comes meanwhile gathers into batches.
@@ -51,7 +54,7 @@ async def open_edge(
         max_message_bytes=config.max_message_bytes,
         grace_s=config.drain_s,
     )
-    servicer = MilvusServicer(proxy, health, inline=True, traces=traces)
+    servicer = MilvusServicer(proxy, health, inline=True, traces=traces, metrics=metrics)
     edge = make_edge(config.edge, servicer, settings)
     await edge.start()
     return edge

@@ -32,10 +32,12 @@ from mishards.api.milvus.data import DATA_HANDLERS
 from mishards.api.milvus.edge.protocol import UNIMPLEMENTED, EdgeCall, GrpcFailure
 from mishards.api.milvus.handler import Handle, Handler
 from mishards.api.milvus.health import CHECK, WATCH, HealthService
+from mishards.api.milvus.measures import CANCELLED, OK, CallMeasures, code_of
 from mishards.api.milvus.searches_now import searches_now
 from mishards.api.milvus.status import failure, status_field
 from mishards.api.milvus.traced import begun, begun_to_explain, ended
 from mishards.core.errors import InvalidParameter, Unimplemented
+from mishards.observability.instruments import Metrics
 from mishards.observability.tracing import Recorder, TraceSink, TraceStart, recorded, recording
 from mishards.proxy.calls import ProxyApi
 
@@ -57,7 +59,8 @@ HANDLERS: dict[str, Handler] = {
 """Handlers by method name."""
 
 _SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
-SEARCH = f"/{_SERVICE.full_name}/Search"
+_SEARCH = "Search"
+SEARCH = f"/{_SERVICE.full_name}/{_SEARCH}"
 
 
 class _Method(msgspec.Struct, frozen=True):
@@ -85,9 +88,11 @@ class MilvusServicer:
         *,
         inline: bool = False,
         traces: TraceSink | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        """`traces`: None to record nothing."""
+        """`traces`: None to record nothing; `metrics`: None to measure nothing."""
         self._proxy = proxy
+        self._measures = CallMeasures(metrics)
         self._traces = traces
         self._health = HealthService(health, (_SERVICE.full_name,))
         self._methods = _all_methods()
@@ -98,7 +103,13 @@ class MilvusServicer:
     def calls_now(self, method: str, calls: Sequence[EdgeCall]) -> list[bytes | Recorder | None]:
         if method != SEARCH:
             return [None] * len(calls)
-        return searches_now(self._proxy, calls, self._traces)
+        began_s = self._measures.begin(len(calls))
+        failures: list[str] = []
+        answers = searches_now(self._proxy, calls, self._traces, failures)
+        answered = sum(isinstance(answer, bytes) for answer in answers)
+        codes = [OK] * (answered - len(failures)) + failures
+        self._measures.end(_SEARCH, began_s, codes, len(calls) - answered)
+        return answers
 
     async def call(
         self,
@@ -129,8 +140,17 @@ class MilvusServicer:
             return failure(served.response, error)
 
     async def _served(self, served: _Method, handle: Handle, payload: bytes) -> bytes:
-        answer = await handle(self._proxy, _parse(served, payload))
-        return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
+        began_s = self._measures.begin()
+        code = CANCELLED
+        try:
+            answer = await handle(self._proxy, _parse(served, payload))
+            code = OK
+            return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
+        except Exception as error:
+            code = code_of(error)
+            raise
+        finally:
+            self._measures.end(served.name, began_s, [code])
 
     async def _traced(
         self, served: _Method, handle: Handle, payload: bytes, recorder: Recorder
