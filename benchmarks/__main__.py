@@ -20,6 +20,7 @@ SUITES = (
     "engine",
     "memory",
     "tracing",
+    "metrics",
     "compaction",
     "logs",
     "balancers",
