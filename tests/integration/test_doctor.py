@@ -215,6 +215,8 @@ def test_a_certificate_that_expired_while_its_node_ran_is_named(tmp_path: Path) 
         now = datetime.now(UTC)
         authority.issue(not_before=now - timedelta(days=9), not_after=now - timedelta(days=1))
         found = wrong(diagnosed(cluster.data, **settings))
+    assert set(found) == {"certificates.usable", "discovery.answers"}
+    assert "no node was asked" in found["discovery.answers"]
     assert "certificate has expired" in found["certificates.usable"]
     assert files.certificate in found["certificates.usable"]
 

@@ -72,6 +72,13 @@ def judge_discovery(
 
 def _answers(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
     well = True
+    unasked = [node for node in nodes if not node.asked]
+    if unasked:
+        yield ANSWERS.failure(
+            f"no node was asked: {unasked[0].problem}",
+            "put this end's certificate in order first (cluster.tls_*), then look again",
+        )
+        return
     for node in nodes:
         if node.silent:
             well = False

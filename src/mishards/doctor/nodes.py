@@ -61,6 +61,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
         silent: the registry holds it for dead.
         said: what it says of itself; None where it does not say, or is of an older release.
         problem: why it did not answer; empty where it did.
+        asked: it was; else what its entry says has to do.
         nobody: nothing listens at its address, so it is certainly not there.
         refused: its certificate, or ours, is not taken.
         offset_ms: its clock less this machine's, at best; `error_ms` is how far that may be off.
@@ -73,6 +74,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
     status: StatusReply | None = None
     condition: Condition | None = None
     problem: str = ""
+    asked: bool = True
     nobody: bool = False
     refused: bool = False
     offset_ms: float = 0.0
@@ -94,7 +96,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def serves(self) -> bool:
-        return self.answers and self.now.ready and not self.silent
+        """As far as can be told."""
+        return (self.answers or not self.asked) and self.now.ready and not self.silent
 
 
 async def read_entries(registry: Registry | Trouble, runtime: Runtime, beat_s: float) -> Entries:
@@ -150,7 +153,7 @@ async def _ask_node(
 ) -> NodeFacts:
     facts = NodeFacts(listed=node, silent=silent)
     if isinstance(transport, Trouble):
-        return msgspec.structs.replace(facts, problem=f"was not asked: {transport.message}")
+        return msgspec.structs.replace(facts, problem=transport.message, asked=False)
     try:
         said = await _ask(transport, node, Introduce(), Introduction, ask_s)
     except NotReady as error:

@@ -75,6 +75,16 @@ def test_a_node_that_does_not_answer(facts: dict[str, bool], level: Level, words
     assert words in told["discovery.answers"][1]
 
 
+def test_nodes_that_could_not_be_asked_count_as_what_their_entries_say() -> None:
+    unasked = [
+        msgspec.structs.replace(one, said=None, status=None, problem="expired", asked=False)
+        for one in WELL
+    ]
+    told = {check: seen for check, seen in discovery(*unasked).items() if seen[0] is not Level.OK}
+    assert told == {"discovery.answers": (Level.FAILURE, "no node was asked: expired")}
+    assert levels(judge_election(unasked, (log(),))) == {"election.standby": Level.NOTE}
+
+
 def test_a_node_that_cannot_write_itself_down_but_answers() -> None:
     told = discovery(*WELL, node("x", "reader", facts={"silent": True}))
     assert told["discovery.answers"][0] is Level.WARNING
