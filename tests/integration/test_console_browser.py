@@ -265,6 +265,7 @@ def test_the_token_opens_a_running_cluster_to_search_and_to_steer(
     assert first.locator("td").nth(1).inner_text() == "0"
     assert EVIL in first.inner_text()
     expect(page.locator(".waterfall tbody tr").first).to_contain_text("Search")
+    expect(page.locator(".waterfall")).to_contain_text('collection="books"')
     page.get_by_label("a random row").check()
     page.get_by_label("Filter").fill("")
     page.get_by_role("button", name="Search").click()

@@ -124,6 +124,7 @@ class QueryPath:
         plan = await self._reading.plan(view, scope, version, deadline_s)
         if (recorder := current()) is not None:
             recorder.begin("do_query").attributes = {
+                "collection": view.name,
                 "segments": len(scope.segments),
                 "segments_pruned": len(view.segments) - len(scope.segments),
                 "growing": scope.growing,

@@ -226,6 +226,7 @@ def _searching(
     scope = plan.scope
     segments = len(scope.segments)
     recorder.stage.attributes = {
+        "collection": plan.view.name,
         "segments": segments,
         "segments_pruned": len(plan.view.segments) - segments,
         "growing": scope.growing,
