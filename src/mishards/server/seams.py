@@ -71,12 +71,17 @@ async def open_seams(config: Config, runtime: Runtime, metrics: Metrics | None =
         MetadataBehind: the metadata database has lost commits.
         CorruptObject, StorageError, MetadataUnavailable: that cannot be told.
     """
-    seams = await open_plain_seams(config, runtime)
+    return await finished(await open_plain_seams(config, runtime), metrics)
+
+
+async def finished(seams: Seams, metrics: Metrics | None) -> Seams:
+    """Plain seams with the journal of metadata, and measured where there are metrics. Raises as
+    `open_seams`."""
     if metrics is None or not metrics.enabled:
         return await journaled(seams)
-    store = MeasuringStore(seams.store, metrics, runtime)
+    store = MeasuringStore(seams.store, metrics, seams.runtime)
     seams = await journaled(msgspec.structs.replace(seams, store=store, metrics=metrics))
-    metadata = MeasuredMetadata(seams.metadata, metrics, runtime)
+    metadata = MeasuredMetadata(seams.metadata, metrics, seams.runtime)
     return msgspec.structs.replace(seams, metadata=metadata)
 
 

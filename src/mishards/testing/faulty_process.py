@@ -19,9 +19,10 @@ from mishards.cluster.asking import AskingRegistry
 from mishards.core.errors import MetadataUnavailable, MishardsError, StorageError, Unavailable
 from mishards.core.runtime import Runtime, SystemRuntime
 from mishards.discovery.protocol import NodeInfo
+from mishards.observability.instruments import Metrics
 from mishards.server import lifecycle
 from mishards.server.config import Config
-from mishards.server.seams import Seams, journaled, open_plain_seams
+from mishards.server.seams import Seams, finished, open_plain_seams
 from mishards.storage import files
 from mishards.storage.layers.fault import FaultyStore
 from mishards.testing.fault_control import CONTROL_VARIABLE, FaultWatch
@@ -109,7 +110,7 @@ class FaultyCalls:
 def install(watch: FaultWatch) -> None:
     """Put the gates before the seams of whatever node this process starts from now on."""
 
-    async def open_gated(config: Config, runtime: Runtime) -> Seams:
+    async def open_gated(config: Config, runtime: Runtime, metrics: Metrics | None = None) -> Seams:
         seams = await open_plain_seams(config, runtime)
         if isinstance(seams.registry, AskingRegistry):
             # Nodes are reached by the routes that faults are put on, which asking knows nothing of.
@@ -121,7 +122,7 @@ def install(watch: FaultWatch) -> None:
         }
         store = FaultyStore(seams.store, watch, runtime)
         gated["store"] = Gated(store, "storage", watch, runtime)
-        return await journaled(msgspec.structs.replace(seams, **gated))
+        return await finished(msgspec.structs.replace(seams, **gated), metrics)
 
     replaced: dict[Any, dict[str, Any]] = {
         lifecycle: {"open_seams": open_gated, "SystemRuntime": lambda: ShiftedRuntime(watch)},
