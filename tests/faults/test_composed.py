@@ -122,6 +122,7 @@ def test_work_goes_on_without(served: Served, piece: str, may_fail: tuple[str, .
     with workload.running(2, pause_s=0.05, searchers=1):
         workload.go_on()
         name = composed.leader() if piece == "the leader" else piece
+        (reign,) = composed.wait_for_series("max(mishards_epoch)")
         began_s = time.time()
         workload.note(f"kill -9 {name}")
         with composed.away(name):
@@ -129,6 +130,8 @@ def test_work_goes_on_without(served: Served, piece: str, may_fail: tuple[str, .
             assert found(client, "Strong") == answers
             if name in composed.nodes_by_name:
                 composed.wait_seen(name, up=False)
+            if piece == "the leader":
+                composed.wait_for_series(f"max(mishards_epoch) > {reign.value}")
         workload.note(f"{name} is back")
         workload.go_on()
     kinds = [kind for kind in (*READS, *WRITES) if kind not in may_fail]
