@@ -92,7 +92,7 @@ def quiet() -> Iterator[None]:
         ("cluster.data=carrier://me:{password}@pigeon", "cluster.metadata=memory://m"),
         ("cluster.secret:{word}",),
         ("cluster.secret={word}", "cluster.secret_file=/no/such/file"),
-        ("http.token={word}", "http.metrics_token={token}", "http.host={word}"),
+        ("http.token={word}", "http.metrics_token={token}", "http.port=70000"),
         ("http.token={word} and more",),
     ],
 )
